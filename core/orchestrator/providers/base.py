@@ -1,0 +1,113 @@
+"""The provider port: what the orchestration asks of anything that can complete a chat.
+
+One abstract method is all a provider needs. A provider that can stream overrides `stream_chat_completion` too; the
+rest of the system only ever calls that one, so a provider that cannot stream shows its reply in one piece.
+A provider makes ONE upstream call per invocation and never retries: Temporal owns every wait.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.orchestrator.contracts import Message, Usage
+from core.orchestrator.errors import ErrorType, LLMProviderServiceError
+
+
+class ChatCompletion(BaseModel):
+    """One whole answer of a model."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    content: str
+    model: str | None = None
+    """The model that answered, which may differ from the one that was asked."""
+    upstream_provider: str | None = None
+    """Who served it, as the provider names it (OpenRouter: `provider`)."""
+    finish_reason: str | None = None
+    """`stop`, `length`, `tool_calls` or `content_filter`; a refusal is an answer (`content_filter`)."""
+    usage: Usage | None = None
+    """None where the provider did not say: unknown, never 0."""
+    generation_id: str | None = None
+
+    @classmethod
+    def of(cls, value: "ChatCompletion | Mapping[str, Any] | str | None") -> "ChatCompletion":
+        """Read what a provider's `generate_chat_completion` may return.
+
+        Args:
+            value: a `ChatCompletion`, a mapping with at least `content`, or the text alone.
+
+        Raises:
+            LLMProviderServiceError: (`empty`) nothing came back, (`malformed`) it has none of these forms.
+        """
+        match value:
+            case ChatCompletion():
+                return value
+            case str():
+                return cls(content=value)
+            case None:
+                raise LLMProviderServiceError("the provider returned nothing", error_type=ErrorType.EMPTY)
+            case Mapping():
+                try:
+                    return cls.model_validate(value)
+                except ValidationError as error:
+                    raise _malformed(f"{error.error_count()} wrong fields") from error
+            case _:
+                raise _malformed(f"got {type(value).__name__}")
+
+
+def _malformed(why: str) -> LLMProviderServiceError:
+    return LLMProviderServiceError(f"the provider returned no chat completion: {why}", error_type=ErrorType.MALFORMED)
+
+
+class LLMProvider(ABC):
+    """A service that completes chats. Instances live as long as the process and are used concurrently."""
+
+    @property
+    @abstractmethod
+    def provider_name(self) -> str:
+        """The name that stands before the colon in `provider:model`."""
+
+    @abstractmethod
+    async def generate_chat_completion(
+        self,
+        messages: Sequence[Message],
+        model: str | None = None,
+        temperature: float = 0.7,
+        max_tokens: int | None = None,
+    ) -> ChatCompletion | Mapping[str, Any] | str:
+        """Complete a chat in one call.
+
+        Args:
+            messages: each with `role` and `content` (a string, or OpenAI-style parts).
+            model: the name after the colon; None means the provider's own default.
+            temperature: 0 to 2.
+            max_tokens: the longest answer wanted, in tokens; None leaves it to the model.
+
+        Returns:
+            A `ChatCompletion`, a mapping with at least `content`, or the text alone.
+
+        Raises:
+            LLMProviderError: the call failed; its `posture` says who should be tried next.
+        """
+
+    async def stream_chat_completion(
+        self,
+        messages: Sequence[Message],
+        model: str | None = None,
+        temperature: float = 0.7,
+        max_tokens: int | None = None,
+    ) -> AsyncIterator[str | ChatCompletion]:
+        """Complete a chat piece by piece: any number of pieces of text, then exactly one `ChatCompletion`.
+
+        The pieces, joined, are the content of the completion. By default the whole completion comes as one piece.
+        Closing the iterator abandons the upstream call.
+        """
+        completion = ChatCompletion.of(await self.generate_chat_completion(messages, model, temperature, max_tokens))
+        if completion.content:
+            yield completion.content
+        yield completion
+
+    async def aclose(self) -> None:  # noqa: B027 - optional for implementers
+        """Release connections. Called once, when the process stops."""
