@@ -5,11 +5,10 @@ default, and none is ever renamed. Ids and short text only: prompts, memory and 
 the store, where these payloads' ids find them.
 """
 
-from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from core.orchestrator.errors import ErrorType, NextStep
 
@@ -51,6 +50,15 @@ class AttemptStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+
+
+class OnFailure(StrEnum):
+    """What a caller wants when no model answered."""
+
+    REPLY = "reply"
+    """The persona's own fallback line."""
+    ERROR = "error"
+    """An error."""
 
 
 def workflow_id_of(interaction_id: str) -> str:
@@ -173,6 +181,7 @@ class InteractionRequest(Contract):
     context: dict[str, JsonValue] = Field(default_factory=dict)
     agent: str | None = None
     """Forces an agent by name."""
+    on_failure: OnFailure = OnFailure.REPLY
 
 
 class CompletionRequest(Contract):
@@ -279,7 +288,3 @@ class StoreResults(Contract):
     interaction_id: str
     answered_place: int | None = None
     error: InteractionError | None = None
-
-
-Timestamp = Annotated[datetime, PlainSerializer(lambda moment: moment.isoformat(), when_used="json")]
-"""UTC, ISO 8601 in JSON."""

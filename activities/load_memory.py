@@ -1,0 +1,31 @@
+"""Step 1: find the turn, wait for its place, choose what it remembers."""
+
+from temporalio import activity
+
+from activities.failures import only_storage_is_retried
+from core.orchestrator.contracts import InteractionRequest, MemoryWindow
+from core.orchestrator.interactions.settlement import Settlement
+from core.orchestrator.interactions.store import Blocker, InteractionStore
+
+
+class LoadMemoryActivity:
+    """Begins turns."""
+
+    def __init__(self, store: InteractionStore, settlement: Settlement, memory_token_budget: int) -> None:
+        """Remember at most `memory_token_budget` estimated tokens."""
+        self._store = store
+        self._settlement = settlement
+        self._memory_token_budget = memory_token_budget
+
+    @activity.defn(name="load_memory")
+    async def load_memory(self, request: InteractionRequest) -> MemoryWindow:
+        """Return the turn's memory, or which turn it has to wait for."""
+        with only_storage_is_retried():
+            # The service opened the turn before it started us; after a restored backup it may be missing.
+            await self._store.open_turn(request)
+            while True:
+                place = await self._store.take_place(request.interaction_id, self._memory_token_budget)
+                if not isinstance(place, Blocker):
+                    return place
+                if not await self._settlement.settle_if_gone(place.interaction_id, place.opened_at):
+                    return MemoryWindow(waiting_on=place.interaction_id)

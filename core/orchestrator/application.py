@@ -1,0 +1,93 @@
+"""What every process of ours starts with: logs, plugins, providers, personas and the database, in that order.
+
+The composition roots (`worker.py`, `api/app.py`, `cli.py`) build their parts on top of it.
+"""
+
+from dataclasses import dataclass, field
+
+from core.orchestrator.agents.base import Agent
+from core.orchestrator.agents.selection import agents
+from core.orchestrator.config import Settings
+from core.orchestrator.errors import ConfigurationError
+from core.orchestrator.events import EventBus, events
+from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.logs import configure_logging, log_events
+from core.orchestrator.memory.conversations import Conversations
+from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.plugins import load_plugins
+from core.orchestrator.providers.base import LLMProvider
+from core.orchestrator.providers.openrouter import OpenRouterProvider
+from core.orchestrator.providers.registry import DEFAULT_PROVIDER, llm_providers, register_llm_provider
+from core.orchestrator.registry import Registry
+from core.orchestrator.storage.database import Database, open_database
+from core.orchestrator.usage import UsageReports
+
+
+@dataclass(frozen=True)
+class Application:
+    """The domain, assembled."""
+
+    settings: Settings
+    database: Database
+    personas: PersonaLibrary
+    providers: Registry[LLMProvider] = field(default_factory=lambda: llm_providers)
+    agents: Registry[Agent] = field(default_factory=lambda: agents)
+    events: EventBus = field(default_factory=lambda: events)
+
+    @property
+    def store(self) -> InteractionStore:
+        """The interactions."""
+        return InteractionStore(self.database)
+
+    @property
+    def ledger(self) -> AttemptLedger:
+        """The calls to models."""
+        return AttemptLedger(self.database)
+
+    @property
+    def conversations(self) -> Conversations:
+        """The messages of sessions."""
+        return Conversations(self.database)
+
+    @property
+    def usage(self) -> UsageReports:
+        """What was used and what it cost."""
+        return UsageReports(self.database)
+
+    async def close(self) -> None:
+        """Release connections."""
+        for provider in self.providers.made():
+            await provider.aclose()
+        await self.database.close()
+
+
+async def start_application(settings: Settings) -> Application:
+    """Assemble the domain and bring the database's schema up to date.
+
+    Raises:
+        ConfigurationError: a setting, a plugin or a persona is wrong.
+        StorageUnavailableError: the database did not answer.
+    """
+    key = settings.OPENROUTER_API_KEY
+    configure_logging(settings.LOG_LEVEL, [key.get_secret_value()] if key else [])
+    register_llm_provider(
+        DEFAULT_PROVIDER,
+        lambda: OpenRouterProvider(
+            api_key=settings.OPENROUTER_API_KEY,
+            base_url=settings.OPENROUTER_BASE_URL,
+            default_model=settings.DEFAULT_LLM_MODEL,
+            first_token_timeout=settings.first_token_timeout,
+            stall_timeout=settings.stall_timeout,
+        ),
+    )
+    load_plugins(settings.PLUGINS)
+    log_events(events)
+    personas = PersonaLibrary.load(settings.PERSONAS_DIR)
+    if settings.DEFAULT_PERSONA_ID not in personas:
+        raise ConfigurationError(
+            f"DEFAULT_PERSONA_ID: there is no persona '{settings.DEFAULT_PERSONA_ID}' in {settings.PERSONAS_DIR}"
+        )
+    database = open_database(settings.database_path)
+    await database.migrate()
+    return Application(settings=settings, database=database, personas=personas)

@@ -1,0 +1,123 @@
+"""The settings: environment variables, or `.env`, read once by a composition root and passed on.
+
+Nothing below a composition root reads the environment. A wrong value stops the start with one line that names it.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from core.orchestrator.errors import ConfigurationError
+
+CommaSeparated = Annotated[list[str], NoDecode]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Settings(BaseSettings):
+    """Every setting, named as its environment variable."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", case_sensitive=True, env_ignore_empty=True, frozen=True
+    )
+
+    OPENROUTER_API_KEY: SecretStr | None = None
+    """The key of the OpenRouter account. Without it `orchestrator up` talks to a local stand-in."""
+    OPENROUTER_BASE_URL: str = "https://openrouter.ai/api/v1"
+    DEFAULT_LLM_MODEL: str = "openai/gpt-3.5-turbo"
+    """Asked when neither the request nor the persona names a model."""
+    LLM_FALLBACK_MODELS: CommaSeparated = []
+    """Comma-separated; tried in order when neither the request nor the persona says otherwise."""
+    LLM_FIRST_TOKEN_TIMEOUT_SECONDS: Seconds = 30
+    """From the request to the first data; keep-alive comments are not data."""
+    LLM_STALL_TIMEOUT_SECONDS: Seconds = 20
+    """Between two pieces of data."""
+    LLM_CALL_TIMEOUT_SECONDS: Seconds = 180
+    """One upstream call."""
+    LLM_RETRY_WAIT_MAX_SECONDS: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 20
+    """A longer wait asked for by the upstream means the next model at once."""
+    INTERACTION_DEADLINE_SECONDS: Seconds = 300
+    """One interaction, from the moment its place in the session has come."""
+    HEARTBEAT_TIMEOUT_SECONDS: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 15
+    """A worker that gives no sign of life for so long during a call counts as lost."""
+    SHUTDOWN_GRACE_SECONDS: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 30
+    """After SIGTERM running calls may finish for so long."""
+    HISTORY_RETENTION_DAYS: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How long Temporal keeps the history of an interaction that has ended."""
+    DEFAULT_PERSONA_ID: str = "cherry"
+    PERSONAS_DIR: Path = Path("personas")
+    MEMORY_TOKEN_BUDGET: Annotated[int, Field(ge=0, le=10_000_000)] = 4000
+    """Estimated tokens of earlier messages that a prompt may hold."""
+    DATA_DIR: Path = Path(".orchestrator")
+    """Databases and process records; created when missing."""
+    DATABASE_URL: str | None = None
+    """`sqlite:///PATH`; by default a file in `DATA_DIR`."""
+    TASK_QUEUE: Annotated[str, Field(min_length=1, max_length=200)] = "interactions"
+    TEMPORAL_ADDRESS: str | None = None
+    """`host:port`. The other standard TEMPORAL_* variables are read by the Temporal SDK itself."""
+    API_HOST: str = "127.0.0.1"
+    API_PORT: Port = 8000
+    TEMPORAL_PORT: Port = 7233
+    TEMPORAL_UI_PORT: Port = 8233
+    PLUGINS: CommaSeparated = []
+    """Comma-separated modules to import at the start."""
+    LOG_LEVEL: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @field_validator("LLM_FALLBACK_MODELS", "PLUGINS", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("OPENROUTER_BASE_URL")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _is_sqlite(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("sqlite:///"):
+            raise ValueError("must be sqlite:///PATH")
+        return value
+
+    @property
+    def database_path(self) -> Path:
+        """Where the SQLite database lies."""
+        if self.DATABASE_URL is None:
+            return self.DATA_DIR / "orchestrator.db"
+        return Path(self.DATABASE_URL.removeprefix("sqlite:///"))
+
+    @property
+    def first_token_timeout(self) -> timedelta:
+        """`LLM_FIRST_TOKEN_TIMEOUT_SECONDS` as a duration."""
+        return timedelta(seconds=self.LLM_FIRST_TOKEN_TIMEOUT_SECONDS)
+
+    @property
+    def stall_timeout(self) -> timedelta:
+        """`LLM_STALL_TIMEOUT_SECONDS` as a duration."""
+        return timedelta(seconds=self.LLM_STALL_TIMEOUT_SECONDS)
+
+    @property
+    def shutdown_grace(self) -> timedelta:
+        """`SHUTDOWN_GRACE_SECONDS` as a duration."""
+        return timedelta(seconds=self.SHUTDOWN_GRACE_SECONDS)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; keyword arguments that are not None win over the environment.
+
+    Raises:
+        ConfigurationError: a value is wrong; one line per value that names the setting, never a secret's value.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError("; ".join(lines)) from None

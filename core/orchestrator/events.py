@@ -1,0 +1,137 @@
+"""What happens to interactions, told to whoever listens in the same process.
+
+A subscriber is a guest: it is told, never asked. One that raises is logged and otherwise ignored; an async one runs on
+its own. So a broken subscriber cannot harm an interaction (a plain function should still be quick: it runs in line).
+"""
+
+import asyncio
+import inspect
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, Literal
+
+from core.orchestrator.contracts import Contract, InteractionView
+from core.orchestrator.errors import ErrorType
+
+logger = logging.getLogger(__name__)
+
+
+class InteractionEvent(Contract):
+    """Base of all events."""
+
+    type: ClassVar[str]
+    interaction_id: str
+
+
+class InteractionCreated(InteractionEvent):
+    """An interaction was accepted."""
+
+    type = "interaction.created"
+    session_id: str | None = None
+    persona_id: str | None = None
+    workflow_id: str
+
+
+class InteractionInProgress(InteractionEvent):
+    """The prompt is built; `models` will be tried in order."""
+
+    type = "interaction.in_progress"
+    agent: str | None = None
+    models: list[str]
+
+
+class AttemptStarted(InteractionEvent):
+    """A call to a model began."""
+
+    type = "attempt.started"
+    attempt: int
+    model: str
+
+
+class AttemptFailed(InteractionEvent):
+    """A call to a model failed."""
+
+    type = "attempt.failed"
+    attempt: int
+    model: str
+    error_type: ErrorType
+    next: Literal["retry", "next_model", "give_up"]
+    wait_ms: int | None = None
+
+
+class InteractionCompleted(InteractionEvent):
+    """A model's answer is stored."""
+
+    type = "interaction.completed"
+    response: InteractionView
+
+
+class InteractionFailed(InteractionEvent):
+    """The interaction ended without a model's answer."""
+
+    type = "interaction.failed"
+    response: InteractionView
+
+
+class InteractionCancelled(InteractionEvent):
+    """The interaction was cancelled."""
+
+    type = "interaction.cancelled"
+    response: InteractionView
+
+
+Subscriber = Callable[[InteractionEvent], Awaitable[None] | None]
+EVERY_EVENT = "*"
+
+
+class EventBus:
+    """Delivers events to the subscribers of their type."""
+
+    def __init__(self) -> None:
+        """Start with no subscribers."""
+        self._subscribers: dict[str, list[Subscriber]] = defaultdict(list)
+        self._running: set[asyncio.Future[None]] = set()
+
+    def subscribe(self, event_type: str, callback: Subscriber) -> Callable[[], None]:
+        """Call `callback` with every event of a type, such as `attempt.failed`, or of all with `*`.
+
+        Returns:
+            A function that ends the subscription.
+
+        Raises:
+            ValueError: no event has that type.
+        """
+        known = {EVERY_EVENT} | {event.type for event in InteractionEvent.__subclasses__()}
+        if event_type not in known:
+            raise ValueError(f"no event has the type '{event_type}'; known are {', '.join(sorted(known))}")
+        self._subscribers[event_type].append(callback)
+        return lambda: self._subscribers[event_type].remove(callback)
+
+    def publish(self, event: InteractionEvent) -> None:
+        """Tell every subscriber; never raises."""
+        for callback in (*self._subscribers[event.type], *self._subscribers[EVERY_EVENT]):
+            try:
+                outcome = callback(event)
+                if inspect.isawaitable(outcome):
+                    task = asyncio.ensure_future(_guarded(outcome, event))
+                    self._running.add(task)
+                    task.add_done_callback(self._running.discard)
+            except Exception:
+                logger.exception("a subscriber of %s failed", event.type)
+
+
+async def _guarded(outcome: Awaitable[None], event: InteractionEvent) -> None:
+    try:
+        await outcome
+    except Exception:
+        logger.exception("a subscriber of %s failed", event.type)
+
+
+events = EventBus()
+"""The process's bus; plugins subscribe to it while they are imported."""
+
+
+def subscribe(event_type: str, callback: Subscriber) -> Callable[[], None]:
+    """Subscribe to the process's bus: see `EventBus.subscribe`."""
+    return events.subscribe(event_type, callback)

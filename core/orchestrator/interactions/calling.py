@@ -1,0 +1,272 @@
+"""One call to one model: recorded before it is made, and its answer kept before anybody hears of it.
+
+So a worker that dies after the model finished does not pay again: the retry finds the text. How often a model is tried
+is decided here too, from the ledger: tries are counted per kind of error, and a lost worker is no try.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from core.orchestrator.contracts import AttemptStatus, CallFailure, ModelAnswer, PlannedCall
+from core.orchestrator.errors import (
+    ErrorType,
+    LLMProviderError,
+    LLMProviderModelError,
+    LLMProviderServiceError,
+    LLMProviderTimeoutError,
+    NextStep,
+    OrchestratorError,
+    Posture,
+    StorageUnavailableError,
+)
+from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus
+from core.orchestrator.interactions.ledger import AttemptLedger, Timing
+from core.orchestrator.interactions.store import Clock, InteractionStore, Prompt, utc_now
+from core.orchestrator.providers.base import ChatCompletion, LLMProvider
+from core.orchestrator.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MAX_REPLY_CHARACTERS = 1_000_000
+"""A longer reply would not fit a workflow's payload, which Temporal limits to 2 MB; the rest is cut off."""
+_FIRST_BACKOFF = timedelta(milliseconds=500)
+_WRITE_PAUSES_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 10, 10)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a call has come; written by the call, read by whoever reports it."""
+
+    ordinal: int = 0
+    characters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall:
+    """A call failed; `retry_in` says when the same model is to be asked again, None that its tries are spent."""
+
+    failure: CallFailure
+    retry_in: timedelta | None
+
+
+class ModelCaller:
+    """Makes calls and decides what follows a failed one."""
+
+    def __init__(
+        self,
+        *,
+        store: InteractionStore,
+        ledger: AttemptLedger,
+        providers: Registry[LLMProvider],
+        events: EventBus,
+        call_timeout: timedelta,
+        max_wait: timedelta,
+        clock: Clock = utc_now,
+    ) -> None:
+        """Limit a call to `call_timeout`; a wait beyond `max_wait` means the next model at once."""
+        self._store = store
+        self._ledger = ledger
+        self._providers = providers
+        self._events = events
+        self._call_timeout = call_timeout
+        self._max_wait = max_wait
+        self._clock = clock
+
+    async def call(
+        self,
+        interaction_id: str,
+        call: PlannedCall,
+        progress: Progress,
+        interruption: Callable[[], ErrorType],
+    ) -> ModelAnswer | FailedCall:
+        """Ask a model once, unless its answer is kept already.
+
+        Args:
+            interaction_id: whose prompt to send.
+            call: which model to ask.
+            progress: written while the answer comes in.
+            interruption: says why the task was cancelled, should it be: `cancelled` or `worker_lost`.
+
+        Raises:
+            UnknownResourceError: the interaction has no prompt.
+            StorageUnavailableError: the database did not answer.
+        """
+        if await self._ledger.finished_text(interaction_id, call.place) is not None:
+            return await self._answer(interaction_id, call)
+        prompt = await self._store.prompt(interaction_id)
+        ordinal = await self._ledger.begin(interaction_id, call, self._clock())
+        progress.ordinal = ordinal
+        self._events.publish(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
+        watch = _Stopwatch()
+        try:
+            async with asyncio.timeout(self._call_timeout.total_seconds()):
+                completion = await self._complete(call, prompt, progress, watch)
+        except asyncio.CancelledError:
+            await self._record_interruption(interaction_id, ordinal, interruption(), watch)
+            raise
+        except Exception as error:  # noqa: BLE001 - a provider is other people's code
+            return await self._failed(interaction_id, call, ordinal, self._as_provider_error(error, call), watch)
+        kept = await _insist(
+            lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, watch.timing())
+        )
+        if not kept:
+            logger.warning("a newer call has begun; the answer of attempt %d is dropped", ordinal)
+            return FailedCall(
+                CallFailure(error_type=ErrorType.WORKER_LOST, detail="superseded", then=NextStep.NEXT_MODEL), None
+            )
+        return await self._answer(interaction_id, call)
+
+    async def _complete(
+        self, call: PlannedCall, prompt: Prompt, progress: Progress, watch: "_Stopwatch"
+    ) -> ChatCompletion:
+        provider = self._providers.get(call.provider)
+        stream = provider.stream_chat_completion(prompt.messages, call.model, prompt.temperature, prompt.max_tokens)
+        pieces: list[str] = []
+        completion: ChatCompletion | None = None
+        async with _closed_afterwards(stream):
+            async for item in stream:
+                if isinstance(item, ChatCompletion):
+                    completion = item
+                    break
+                watch.first_token()
+                pieces.append(item)
+                progress.characters += len(item)
+                if progress.characters > _MAX_REPLY_CHARACTERS:
+                    text = "".join(pieces)[:_MAX_REPLY_CHARACTERS]
+                    return ChatCompletion(content=text, finish_reason="length")
+        if completion is None:
+            raise LLMProviderServiceError(
+                "the stream ended without a completion", error_type=ErrorType.TRUNCATED, may_be_billed=True
+            )
+        if not completion.content.strip() and completion.finish_reason != "content_filter":
+            raise LLMProviderServiceError(
+                "the model returned no text", error_type=ErrorType.EMPTY, posture=Posture(tries=2), may_be_billed=True
+            )
+        return completion
+
+    def _as_provider_error(self, error: Exception, call: PlannedCall) -> LLMProviderError:
+        match error:
+            case LLMProviderError():
+                return error
+            case TimeoutError():
+                seconds = self._call_timeout.total_seconds()
+                return LLMProviderTimeoutError(
+                    f"the call took longer than {seconds:g} seconds", posture=Posture(tries=2), may_be_billed=True
+                )
+            case OrchestratorError():  # the provider is unknown, or could not be made
+                return LLMProviderModelError(str(error))
+            case _:
+                logger.warning("provider '%s' raised what no provider should", call.provider, exc_info=error)
+                return LLMProviderServiceError(
+                    f"provider '{call.provider}' failed: {type(error).__name__}: {error}", may_be_billed=True
+                )
+
+    async def _failed(
+        self, interaction_id: str, call: PlannedCall, ordinal: int, error: LLMProviderError, watch: "_Stopwatch"
+    ) -> FailedCall:
+        timing = watch.timing()
+        before = await self._ledger.attempts(interaction_id, call.place)
+        tries = 1 + sum(attempt.error_type is error.error_type for attempt in before)
+        wait = self._wait(error.posture, tries)
+        wait_ms = None if wait is None else round(wait.total_seconds() * 1000)
+        await _insist(lambda: self._ledger.fail(interaction_id, ordinal, error, timing, wait_ms=wait_ms))
+        gives_up = error.posture.then is NextStep.FAIL
+        self._events.publish(
+            AttemptFailed(
+                interaction_id=interaction_id,
+                attempt=ordinal,
+                model=call.model,
+                error_type=error.error_type,
+                next="retry" if wait is not None else "give_up" if gives_up else "next_model",
+                wait_ms=wait_ms,
+            )
+        )
+        failure = CallFailure(
+            error_type=error.error_type,
+            detail=str(error),
+            then=error.posture.then,
+            attempts=await self._ledger.attempts(interaction_id, call.place),
+        )
+        return FailedCall(failure, wait)
+
+    def _wait(self, posture: Posture, tries: int) -> timedelta | None:
+        """Return how long to wait before the same model is asked again; None when it is not to be."""
+        if tries >= posture.tries:
+            return None
+        wait = posture.retry_after if posture.retry_after is not None else _FIRST_BACKOFF * 2 ** (tries - 1)
+        return wait if wait <= self._max_wait else None
+
+    async def _record_interruption(
+        self, interaction_id: str, ordinal: int, why: ErrorType, watch: "_Stopwatch"
+    ) -> None:
+        cancelled = why is ErrorType.CANCELLED
+        error = LLMProviderServiceError(
+            "the call was cancelled" if cancelled else "the worker stopped during the call",
+            error_type=why,
+            may_be_billed=True,
+        )
+        status = AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED
+        try:
+            await self._ledger.fail(interaction_id, ordinal, error, watch.timing(), status=status)
+        except StorageUnavailableError:
+            logger.warning("the interruption of attempt %d could not be recorded", ordinal)
+
+    async def _answer(self, interaction_id: str, call: PlannedCall) -> ModelAnswer:
+        finished = await self._ledger.finished_text(interaction_id, call.place)
+        attempts = await self._ledger.attempts(interaction_id, call.place)
+        if finished is None:
+            raise StorageUnavailableError("the answer that was just kept cannot be found")
+        answering = next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal)
+        return ModelAnswer(
+            place=call.place,
+            text=finished.text,
+            model=answering.answered_model or call.model,
+            provider=call.provider,
+            finish_reason=finished.finish_reason,
+            usage=answering.usage,
+            attempts=attempts,
+        )
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._first_token_ms: int | None = None
+
+    def first_token(self) -> None:
+        if self._first_token_ms is None:
+            self._first_token_ms = self._elapsed_ms()
+
+    def timing(self) -> Timing:
+        return Timing(self._elapsed_ms(), self._first_token_ms)
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)
+
+
+@asynccontextmanager
+async def _closed_afterwards(stream: AsyncIterator[object]) -> AsyncIterator[None]:
+    """Close a stream however it is left, so that the upstream call ends with ours."""
+    try:
+        yield
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+
+
+async def _insist(write: Callable[[], Awaitable[T]]) -> T:
+    """Write what has been paid for, waiting out a database that is away for a moment."""
+    for pause in _WRITE_PAUSES_SECONDS:
+        try:
+            return await write()
+        except StorageUnavailableError:
+            await asyncio.sleep(pause)
+    return await write()

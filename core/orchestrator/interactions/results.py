@@ -1,0 +1,105 @@
+"""The end of an interaction: the reply as the user sees it, or the persona's own words when there is none."""
+
+import logging
+
+from core.orchestrator.agents.base import Agent
+from core.orchestrator.agents.guards import reply_of
+from core.orchestrator.contracts import (
+    InteractionError,
+    InteractionRequest,
+    InteractionStatus,
+    InteractionView,
+    OnFailure,
+    StoreResults,
+)
+from core.orchestrator.errors import ErrorType, OrchestratorError, StorageUnavailableError
+from core.orchestrator.events import (
+    EventBus,
+    InteractionCancelled,
+    InteractionCompleted,
+    InteractionEvent,
+    InteractionFailed,
+)
+from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
+from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+_NOBODYS_LINE = "I cannot answer right now. Please try again in a moment."
+"""Said when even the persona is gone."""
+
+
+class Results:
+    """Stores how interactions end."""
+
+    def __init__(
+        self,
+        *,
+        store: InteractionStore,
+        ledger: AttemptLedger,
+        personas: PersonaLibrary,
+        agents: Registry[Agent],
+        events: EventBus,
+    ) -> None:
+        """End interactions in `store`, in the voices of `personas`."""
+        self._store = store
+        self._ledger = ledger
+        self._personas = personas
+        self._agents = agents
+        self._events = events
+
+    async def keep(self, results: StoreResults) -> Ended:
+        """End an interaction, unless it has ended, and tell the subscribers.
+
+        Raises:
+            UnknownResourceError: the interaction was never opened.
+            StorageUnavailableError: the database did not answer.
+        """
+        ended = await self._store.end(results.interaction_id, await self._ending(results))
+        if ended.first:
+            self._events.publish(_event_of(ended.view))
+        return ended
+
+    async def _ending(self, results: StoreResults) -> Ending:
+        request = await self._store.request(results.interaction_id)
+        if results.answered_place is not None:
+            finished = await self._ledger.finished_text(results.interaction_id, results.answered_place)
+            if finished is None:
+                raise StorageUnavailableError("the answer to be stored cannot be found")
+            reply = finished.text
+            if isinstance(request, InteractionRequest):
+                reply = await self._in_character(request, reply)
+            return Ending(InteractionStatus.COMPLETED, reply=reply, answered_place=results.answered_place)
+        error = results.error or InteractionError(type=ErrorType.UNAVAILABLE, detail="no model answered")
+        if error.type is ErrorType.CANCELLED:
+            return Ending(InteractionStatus.CANCELLED, error=error)
+        if isinstance(request, InteractionRequest) and request.on_failure is OnFailure.REPLY:
+            line = self._fallback_line(request.persona_id)
+            return Ending(InteractionStatus.FAILED, reply=line, degraded=True, error=error)
+        return Ending(InteractionStatus.FAILED, error=error)
+
+    async def _in_character(self, request: InteractionRequest, text: str) -> str:
+        """Return the text in the persona's style; as the model wrote it when persona or agent are gone since."""
+        view = await self._store.view(request.interaction_id)
+        try:
+            persona = self._personas.get(request.persona_id)
+            agent = self._agents.get(view.agent or "")
+        except OrchestratorError as error:
+            logger.warning("the reply of %s stays as the model wrote it: %s", request.interaction_id, error)
+            return text
+        return reply_of(agent, text, persona)
+
+    def _fallback_line(self, persona_id: str) -> str:
+        return self._personas.get(persona_id).fallback_line if persona_id in self._personas else _NOBODYS_LINE
+
+
+def _event_of(view: InteractionView) -> InteractionEvent:
+    match view.status:
+        case InteractionStatus.COMPLETED:
+            return InteractionCompleted(interaction_id=view.interaction_id, response=view)
+        case InteractionStatus.CANCELLED:
+            return InteractionCancelled(interaction_id=view.interaction_id, response=view)
+        case _:
+            return InteractionFailed(interaction_id=view.interaction_id, response=view)

@@ -1,0 +1,425 @@
+"""The interactions: opened once, ended once, and readable at every moment between.
+
+The store decides how an interaction ends: the first terminal transaction wins, and whoever comes later is told what
+it recorded. Every write is keyed by the interaction, so that a retried step changes nothing.
+
+A turn's messages have numbers fixed when it is opened: turn n holds the user's message 2n-1 and the reply 2n.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.contracts import (
+    CompletionRequest,
+    InteractionError,
+    InteractionKind,
+    InteractionRequest,
+    InteractionStatus,
+    InteractionView,
+    MemoryWindow,
+    Message,
+    workflow_id_of,
+)
+from core.orchestrator.errors import ErrorType, SessionOwnershipError, UnknownResourceError
+from core.orchestrator.interactions.ledger import read_attempts, total_usage
+from core.orchestrator.memory.conversations import select_window
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import completions, interactions, messages, prompts, sessions
+from core.orchestrator.tokens import estimate_tokens
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the present moment, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Exactly what is sent to a model."""
+
+    messages: list[Message]
+    temperature: float
+    max_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an interaction ends."""
+
+    status: InteractionStatus
+    reply: str | None = None
+    answered_place: int | None = None
+    """The place in the plan whose answer the reply is."""
+    degraded: bool = False
+    """The reply is a fallback line: shown, but part of no later prompt."""
+    error: InteractionError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A turn that comes first and has not ended."""
+
+    interaction_id: str
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the store has to say of an interaction that has ended."""
+
+    view: InteractionView
+    first: bool
+    """It ended just now; False: it had ended before, and not necessarily so."""
+    following: str | None
+    """The next turn of the session that has not ended: it may be waiting for this one."""
+
+
+class InteractionStore:
+    """Reads and writes interactions."""
+
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        """Keep interactions in `database`, dated by `clock`."""
+        self._database = database
+        self._clock = clock
+
+    # --- opening ---
+
+    async def open_turn(self, request: InteractionRequest) -> None:
+        """Give an interaction its place in its session and keep the user's message; nothing happens when it has one.
+
+        Raises:
+            SessionOwnershipError: the session belongs to another user.
+            StorageUnavailableError: the database did not answer; nothing was kept.
+        """
+        now = self._clock()
+        async with self._database.write() as connection:
+            if await _row(connection, request.interaction_id) is not None:
+                return
+            turn = await self._next_turn(connection, request, now)
+            await connection.execute(
+                insert(interactions).values(
+                    interaction_id=request.interaction_id,
+                    kind=InteractionKind.INTERACT,
+                    user_id=request.user_id,
+                    session_id=request.session_id,
+                    turn=turn,
+                    persona_id=request.persona_id,
+                    status=InteractionStatus.QUEUED,
+                    request=request.model_dump(mode="json"),
+                    created_at=now,
+                )
+            )
+            await connection.execute(
+                insert(messages).values(
+                    session_id=request.session_id,
+                    sequence=2 * turn - 1,
+                    interaction_id=request.interaction_id,
+                    role="user",
+                    content=request.message,
+                    tokens=estimate_tokens(request.message),
+                    in_memory=True,
+                    created_at=now,
+                )
+            )
+
+    async def open_completion(self, request: CompletionRequest, prompt: Prompt) -> None:
+        """Keep a bare completion and its messages; nothing happens when it is known.
+
+        Raises:
+            StorageUnavailableError: the database did not answer; nothing was kept.
+        """
+        async with self._database.write() as connection:
+            if await _row(connection, request.interaction_id) is not None:
+                return
+            await connection.execute(
+                insert(interactions).values(
+                    interaction_id=request.interaction_id,
+                    kind=InteractionKind.DIRECT,
+                    user_id=request.user_id,
+                    status=InteractionStatus.QUEUED,
+                    request=request.model_dump(mode="json"),
+                    created_at=self._clock(),
+                )
+            )
+            await _put_prompt(connection, request.interaction_id, prompt, {})
+
+    async def _next_turn(self, connection: AsyncConnection, request: InteractionRequest, now: datetime) -> int:
+        session = (
+            await connection.execute(select(sessions).where(sessions.c.session_id == request.session_id))
+        ).one_or_none()
+        if session is None:
+            await connection.execute(
+                insert(sessions).values(session_id=request.session_id, user_id=request.user_id, created_at=now, turns=1)
+            )
+            return 1
+        if session.user_id != request.user_id:
+            raise SessionOwnershipError(f"session '{request.session_id}' belongs to another user")
+        turn: int = session.turns + 1
+        await connection.execute(update(sessions).where(sessions.c.session_id == request.session_id).values(turns=turn))
+        return turn
+
+    # --- running ---
+
+    async def take_place(self, interaction_id: str, memory_token_budget: int) -> MemoryWindow | Blocker:
+        """Begin a turn if every earlier one of its session has ended, and choose what it may remember.
+
+        Returns:
+            The window of messages to remember, `ended` when the turn is over already; or the turn that comes first.
+
+        Raises:
+            UnknownResourceError: the turn was never opened.
+        """
+        async with self._database.write() as connection:
+            row = _known(await _row(connection, interaction_id), interaction_id)
+            if InteractionStatus(row.status).is_final:
+                return MemoryWindow(ended=True)
+            earlier = await _first_open_turn(connection, row.session_id, interactions.c.turn < row.turn)
+            if earlier is not None:
+                return Blocker(earlier.interaction_id, earlier.created_at)
+            await _begin(connection, interaction_id)
+            return await select_window(connection, row.session_id, 2 * row.turn - 1, memory_token_budget)
+
+    async def begin_completion(self, interaction_id: str) -> bool:
+        """Mark a bare completion as running.
+
+        Returns:
+            False when it has ended already.
+
+        Raises:
+            UnknownResourceError: it was never opened.
+        """
+        async with self._database.write() as connection:
+            row = _known(await _row(connection, interaction_id), interaction_id)
+            if InteractionStatus(row.status).is_final:
+                return False
+            await _begin(connection, interaction_id)
+            return True
+
+    async def save_prompt(
+        self,
+        interaction_id: str,
+        prompt: Prompt,
+        explanation: dict[str, Any],
+        *,
+        persona_name: str | None = None,
+        persona_version: str | None = None,
+        agent: str | None = None,
+    ) -> None:
+        """Keep the exact prompt and why it is as it is; a retry replaces it."""
+        async with self._database.write() as connection:
+            await _put_prompt(connection, interaction_id, prompt, explanation)
+            await connection.execute(
+                update(interactions)
+                .where(interactions.c.interaction_id == interaction_id)
+                .values(persona_name=persona_name, persona_version=persona_version, agent=agent)
+            )
+
+    # --- ending ---
+
+    async def end(self, interaction_id: str, ending: Ending) -> Ended:
+        """End an interaction, unless it has ended: the first ending stays.
+
+        Raises:
+            UnknownResourceError: it was never opened.
+        """
+        async with self._database.write() as connection:
+            row = _known(await _row(connection, interaction_id), interaction_id)
+            first = not InteractionStatus(row.status).is_final
+            if first:
+                await self._end(connection, row, ending)
+            following = None
+            if row.turn is not None:
+                following = await _first_open_turn(connection, row.session_id, interactions.c.turn > row.turn)
+            view = await _view(connection, interaction_id)
+            return Ended(view, first, following and following.interaction_id)
+
+    async def abandon(self, interaction_id: str) -> None:
+        """End a turn that has no workflow. One that was never begun was never accepted: its message goes too."""
+        async with self._database.write() as connection:
+            row = await _row(connection, interaction_id)
+            if row is None or InteractionStatus(row.status).is_final:
+                return
+            if InteractionStatus(row.status) is InteractionStatus.QUEUED:
+                await connection.execute(delete(messages).where(messages.c.interaction_id == interaction_id))
+            error = InteractionError(type=ErrorType.UNAVAILABLE, detail="the interaction has no workflow")
+            await self._end(connection, row, Ending(InteractionStatus.FAILED, error=error))
+
+    async def _end(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> None:
+        now = self._clock()
+        await connection.execute(
+            update(interactions)
+            .where(interactions.c.interaction_id == row.interaction_id)
+            .values(
+                status=ending.status,
+                ended_at=now,
+                reply=ending.reply,
+                answered_place=ending.answered_place,
+                degraded=ending.degraded,
+                error_type=ending.error and ending.error.type,
+                error_detail=ending.error and ending.error.detail,
+            )
+        )
+        if row.session_id is not None and ending.reply is not None:
+            await connection.execute(
+                insert(messages).values(
+                    session_id=row.session_id,
+                    sequence=2 * row.turn,
+                    interaction_id=row.interaction_id,
+                    role="assistant",
+                    content=ending.reply,
+                    tokens=estimate_tokens(ending.reply),
+                    in_memory=not ending.degraded,
+                    created_at=now,
+                )
+            )
+
+    # --- reading ---
+
+    async def view(self, interaction_id: str) -> InteractionView:
+        """Return an interaction as a client sees it.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        async with self._database.read() as connection:
+            return await _view(connection, interaction_id)
+
+    async def request(self, interaction_id: str) -> InteractionRequest | CompletionRequest:
+        """Return what was asked for, as it was accepted.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        async with self._database.read() as connection:
+            row = _known(await _row(connection, interaction_id), interaction_id)
+        model = InteractionRequest if row.kind == InteractionKind.INTERACT else CompletionRequest
+        return model.model_validate(row.request)
+
+    async def prompt(self, interaction_id: str) -> Prompt:
+        """Return the exact prompt.
+
+        Raises:
+            UnknownResourceError: none has been built for that id.
+        """
+        async with self._database.read() as connection:
+            row = (
+                await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
+            ).one_or_none()
+        if row is None:
+            raise UnknownResourceError("prompt", interaction_id)
+        return Prompt(row.messages, row.temperature, row.max_tokens)
+
+    async def explanation(self, interaction_id: str) -> dict[str, Any]:
+        """Return why an interaction came out as it did; `prompt` and the rest are absent until they are known.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        async with self._database.read() as connection:
+            view = await _view(connection, interaction_id)
+            row = (
+                await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
+            ).one_or_none()
+        explanation: dict[str, Any] = {
+            "interaction_id": interaction_id,
+            "status": view.status,
+            "error": view.error,
+            "attempts": view.attempts,
+        }
+        if row is not None:
+            explanation |= row.explanation
+            explanation |= {
+                "messages": row.messages,
+                "temperature": row.temperature,
+                "max_tokens": row.max_tokens,
+            }
+        return explanation
+
+
+async def _row(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
+    query = select(interactions).where(interactions.c.interaction_id == interaction_id)
+    return (await connection.execute(query)).one_or_none()
+
+
+def _known(row: Row[Any] | None, interaction_id: str) -> Row[Any]:
+    if row is None:
+        raise UnknownResourceError("interaction", interaction_id)
+    return row
+
+
+async def _first_open_turn(
+    connection: AsyncConnection, session_id: str, which: ColumnElement[bool]
+) -> Row[Any, Any] | None:
+    query = (
+        select(interactions.c.interaction_id, interactions.c.created_at)
+        .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), which)
+        .order_by(interactions.c.turn)
+        .limit(1)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def _begin(connection: AsyncConnection, interaction_id: str) -> None:
+    await connection.execute(
+        update(interactions)
+        .where(interactions.c.interaction_id == interaction_id)
+        .values(status=InteractionStatus.IN_PROGRESS)
+    )
+
+
+async def _put_prompt(
+    connection: AsyncConnection, interaction_id: str, prompt: Prompt, explanation: dict[str, Any]
+) -> None:
+    await connection.execute(delete(prompts).where(prompts.c.interaction_id == interaction_id))
+    await connection.execute(
+        insert(prompts).values(
+            interaction_id=interaction_id,
+            messages=prompt.messages,
+            temperature=prompt.temperature,
+            max_tokens=prompt.max_tokens,
+            explanation=explanation,
+        )
+    )
+
+
+async def _view(connection: AsyncConnection, interaction_id: str) -> InteractionView:
+    row = _known(await _row(connection, interaction_id), interaction_id)
+    attempts = await read_attempts(connection, interaction_id)
+    answer = None
+    finish_reason = None
+    if row.answered_place is not None:
+        finished = (
+            await connection.execute(
+                select(completions.c.ordinal, completions.c.finish_reason).where(
+                    completions.c.interaction_id == interaction_id, completions.c.place == row.answered_place
+                )
+            )
+        ).one()
+        finish_reason = finished.finish_reason
+        answer = next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal)
+    return InteractionView(
+        message=row.reply,
+        persona_id=row.persona_id,
+        persona_name=row.persona_name,
+        persona_version=row.persona_version,
+        model=answer and (answer.answered_model or answer.model),
+        provider=answer and answer.provider,
+        usage=total_usage(attempts),
+        session_id=row.session_id,
+        interaction_id=interaction_id,
+        workflow_id=workflow_id_of(interaction_id),
+        agent=row.agent,
+        status=InteractionStatus(row.status),
+        finish_reason=finish_reason,
+        degraded=row.degraded,
+        error=InteractionError(type=ErrorType(row.error_type), detail=row.error_detail) if row.error_type else None,
+        attempts=attempts,
+        response_time_ms=round((row.ended_at - row.created_at).total_seconds() * 1000) if row.ended_at else None,
+    )

@@ -1,0 +1,128 @@
+"""What was said in a session, and how much of it the next prompt may see."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.contracts import Contract, InteractionStatus, MemoryWindow, Message
+from core.orchestrator.errors import SessionOwnershipError, UnknownResourceError
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import interactions, messages, sessions
+
+_ROWS_PER_READ = 64
+
+
+async def select_window(connection: AsyncConnection, session_id: str, before: int, budget: int) -> MemoryWindow:
+    """Choose the newest messages of a session that fit a token budget.
+
+    The cost depends on how many fit, never on how long the conversation is: the dropped ones are counted by their
+    numbers, not read.
+
+    Args:
+        connection: an open transaction.
+        session_id: whose messages.
+        before: only messages with a smaller sequence number.
+        budget: estimated tokens the chosen messages may cost in all.
+    """
+    kept: list[tuple[int, int, str]] = []
+    spent = 0
+    oldest = before
+    while rows := (
+        await connection.execute(
+            select(messages.c.sequence, messages.c.tokens, messages.c.role)
+            .where(messages.c.session_id == session_id, messages.c.sequence < oldest, messages.c.in_memory)
+            .order_by(messages.c.sequence.desc())
+            .limit(_ROWS_PER_READ)
+        )
+    ).all():
+        fitting = 0
+        for sequence, tokens, role in rows:
+            if spent + tokens > budget:
+                break
+            spent += tokens
+            fitting += 1
+            kept.append((sequence, tokens, role))
+        if fitting < len(rows):
+            break
+        oldest = rows[-1].sequence
+    # An answer whose question did not fit would open the prompt: models expect the user to speak first.
+    while kept and kept[-1][2] == "assistant":
+        spent -= kept.pop()[1]
+    if not kept:
+        return MemoryWindow(dropped=before - 1)
+    return MemoryWindow(
+        first_sequence=kept[-1][0],
+        last_sequence=kept[0][0],
+        messages=len(kept),
+        tokens=spent,
+        dropped=kept[-1][0] - 1,
+    )
+
+
+class StoredMessage(Contract):
+    """One line of a transcript."""
+
+    sequence: int
+    role: str
+    content: str
+    status: InteractionStatus
+    """Of the interaction it belongs to."""
+    interaction_id: str
+    created_at: datetime
+    """UTC."""
+
+
+class Conversations:
+    """Reads the messages of sessions."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from `database`."""
+        self._database = database
+
+    async def history(self, session_id: str, window: MemoryWindow) -> Sequence[Message]:
+        """Return the messages of a window, oldest first, as `role` and `content`."""
+        if window.first_sequence is None or window.last_sequence is None:
+            return []
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(messages.c.role, messages.c.content)
+                .where(
+                    messages.c.session_id == session_id,
+                    messages.c.sequence.between(window.first_sequence, window.last_sequence),
+                    messages.c.in_memory,
+                )
+                .order_by(messages.c.sequence)
+            )
+            return [{"role": row.role, "content": row.content} for row in rows]
+
+    async def transcript(
+        self, session_id: str, *, user_id: str | None, after: int, limit: int
+    ) -> Sequence[StoredMessage]:
+        """Return the messages of a session, oldest first.
+
+        Args:
+            session_id: whose messages.
+            user_id: who asks; None where that is settled otherwise.
+            after: only messages with a larger sequence number.
+            limit: at most so many.
+
+        Raises:
+            UnknownResourceError: there is no such session.
+            SessionOwnershipError: it belongs to another user.
+        """
+        async with self._database.read() as connection:
+            owner = await connection.scalar(select(sessions.c.user_id).where(sessions.c.session_id == session_id))
+            if owner is None:
+                raise UnknownResourceError("session", session_id)
+            if user_id not in (None, owner):
+                raise SessionOwnershipError(f"session '{session_id}' belongs to another user")
+            rows = await connection.execute(
+                select(messages, interactions.c.status)
+                .join(interactions, interactions.c.interaction_id == messages.c.interaction_id)
+                .where(messages.c.session_id == session_id, messages.c.sequence > after)
+                .order_by(messages.c.sequence)
+                .limit(limit)
+            )
+            return [StoredMessage.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - documented API

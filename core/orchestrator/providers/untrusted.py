@@ -1,0 +1,84 @@
+"""Reading what an upstream sent. Nothing in here raises, whatever the input: a client must survive any server.
+
+JSON brings traps that its types do not show: integers of a million digits (`str` and `float` refuse them), NaN and
+infinities, lone surrogates (no UTF-8 file or database takes them) and nesting deep enough to end the interpreter's
+stack. Whoever reads a field of a foreign body reads it through this module.
+"""
+
+import json
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MESSAGE_LIMIT = 300
+"""The longest message of an error, in characters."""
+
+_IDENTIFYING_LENGTH = 8
+"""A piece of a key this long narrows the key down; anything shorter could be chance."""
+
+_REDACTED = "[redacted]"
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs"})
+"""Unicode categories that a log line must not hold: control, format (bidi overrides), surrogates."""
+
+NOTHING: Mapping[str, Any] = {}
+
+
+def parse_json(text: str | bytes) -> object:
+    """Return what the text says as JSON, or None where it is none (or too deep, or too long a number)."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def as_mapping(value: object) -> Mapping[str, Any]:
+    """Return a JSON object as it is, and anything else as an empty one."""
+    return value if isinstance(value, dict) else NOTHING
+
+
+def as_text(value: object) -> str | None:
+    """Return a string that any encoder takes, or None for anything but a string."""
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if isinstance(value, str) else None
+
+
+def as_number(value: object) -> float | None:
+    """Return a finite number, also from its digits in a string; None for everything else, booleans included."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def one_line(text: object, limit: int = MESSAGE_LIMIT) -> str:
+    """Return a string as one printable line of at most `limit` characters; anything but a string as an empty one."""
+    if not isinstance(text, str):
+        return ""
+    words = " ".join(text[: 20 * limit].split())
+    visible = "".join(character for character in words if unicodedata.category(character) not in _INVISIBLE)
+    return visible if len(visible) <= limit else visible[: limit - 1] + "…"
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return the text without the secrets, and without any part of one that is long enough to identify it.
+
+    An upstream may echo the key whole, cut at its own limit, or glued to something else; so every run of characters
+    that also occurs in a secret is taken out, however long it is.
+    """
+    for secret in filter(None, secrets):
+        width = min(_IDENTIFYING_LENGTH, len(secret))
+        kept: list[str] = []
+        end_of_run = 0
+        for start, character in enumerate(text):
+            window = text[start : start + width]
+            if len(window) == width and window in secret:
+                if start >= end_of_run:
+                    kept.append(_REDACTED)
+                end_of_run = start + width
+            if start >= end_of_run:
+                kept.append(character)
+        text = "".join(kept)
+    return text

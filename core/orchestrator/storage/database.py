@@ -1,0 +1,125 @@
+"""The database: one engine, two kinds of transactions, and the schema brought up to date.
+
+On SQLite a writer takes the write lock at once (`BEGIN IMMEDIATE`): a transaction that read first and asked for the
+lock later could be refused in the middle. Writers of one process queue in front of that lock rather than in it,
+because waiting inside SQLite is polling.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
+
+_BUSY_TIMEOUT_MS = 5000
+_WRITE = "orchestrator_write"
+
+
+class Database:
+    """Transactions on one SQLite file, shared by any number of processes."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Use `open_database` to build one."""
+        self._engine = engine
+        self._writers = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection that sees one consistent state.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        async with _translated(), self._engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection whose writes are committed together at the end, or not at all.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        async with _translated(), self._writers, self._engine.connect() as connection:
+            await connection.execution_options(**{_WRITE: True})
+            async with connection.begin():
+                yield connection
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date; nothing happens when it is.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        async with self.write() as connection:
+            await connection.run_sync(_upgrade)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+def open_database(path: Path) -> Database:
+    """Prepare the SQLite database at `path`; its folder is created, the file on first use.
+
+    Raises:
+        ConfigurationError: the folder cannot be created or written to.
+    """
+    _check_writable(path)
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=8, max_overflow=8)
+    event.listen(engine.sync_engine, "connect", _configure)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return Database(engine)
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"the database {path} cannot be written: {error.strerror}") from error
+
+
+def _configure(dbapi_connection: Any, _record: Any) -> None:
+    # The driver's own implicit BEGIN is switched off: `_begin` says when and how.
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "journal_mode=wal",
+        "synchronous=full",  # a reply that was answered survives a power cut
+        "foreign_keys=on",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise StorageUnavailableError(f"the database did not answer: {error.orig}") from error

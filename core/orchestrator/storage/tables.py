@@ -1,0 +1,151 @@
+"""The schema, as SQLAlchemy Core tables. `migrations/` brings a database to it; nothing here creates anything.
+
+Times are UTC, stored as ISO 8601 text with a fixed number of digits so that they sort as text on every database.
+JSON columns hold what is only ever read whole.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as text such as `2026-01-31T12:00:00.000000+00:00`."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Write the moment as text."""
+        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Read the text as a moment."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+metadata = MetaData()
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", String(128), primary_key=True),
+    Column("user_id", String(128), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("turns", Integer, nullable=False),  # turns opened so far: the last one's number
+)
+Index("ix_sessions_user", sessions.c.user_id, sessions.c.created_at)
+
+interactions = Table(
+    "interactions",
+    metadata,
+    Column("interaction_id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("user_id", String(128), nullable=False),
+    Column("session_id", String(128)),
+    Column("turn", Integer),  # the place in the session, from 1; null for a bare completion
+    Column("status", String(16), nullable=False),
+    Column("request", JSON, nullable=False),  # what was asked, as accepted
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("persona_id", String(64)),
+    Column("persona_name", Text),
+    Column("persona_version", String(12)),
+    Column("agent", String(64)),
+    Column("answered_place", Integer),  # the place in the model plan that gave the reply
+    Column("reply", Text),
+    Column("degraded", Boolean, nullable=False, default=False),
+    Column("error_type", String(32)),
+    Column("error_detail", Text),
+)
+Index("ix_interactions_session", interactions.c.session_id, interactions.c.turn, unique=True)
+Index(
+    # The turns still to end, so that "who comes before me" costs the same in a long conversation as in a short one.
+    "ix_interactions_open",
+    interactions.c.session_id,
+    interactions.c.turn,
+    sqlite_where=interactions.c.ended_at.is_(None),
+    postgresql_where=interactions.c.ended_at.is_(None),
+)
+Index("ix_interactions_user", interactions.c.user_id, interactions.c.created_at)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("session_id", String(128), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("interaction_id", String(36), ForeignKey(interactions.c.interaction_id), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),  # estimated
+    Column("in_memory", Boolean, nullable=False),  # false: shown in the transcript, part of no prompt
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("interaction_id", String(36), ForeignKey(interactions.c.interaction_id), primary_key=True),
+    Column("messages", JSON, nullable=False),  # exactly what is sent
+    Column("temperature", Float, nullable=False),
+    Column("max_tokens", Integer),
+    Column("explanation", JSON, nullable=False),  # why the prompt and the plan are as they are
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("interaction_id", String(36), ForeignKey(interactions.c.interaction_id), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("user_id", String(128), nullable=False),
+    Column("persona_id", String(64)),
+    Column("day", String(10), nullable=False),  # UTC, YYYY-MM-DD: what usage is summed by
+    Column("provider", String(64), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("status", String(16)),  # null while the call runs
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("upstream_provider", Text),
+    Column("answered_model", Text),
+    Column("error_type", String(32)),
+    Column("http_status", Integer),
+    Column("error_code", Text),
+    Column("detail", Text),
+    Column("generation_id", Text),
+    Column("billable", Boolean, nullable=False),  # false: nothing was generated, so nothing is owed
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("total_tokens", Integer),
+    Column("cached_tokens", Integer),
+    Column("reasoning_tokens", Integer),
+    Column("cost_usd", Float),
+    Column("first_token_ms", Integer),
+    Column("duration_ms", Integer),
+    Column("wait_ms", Integer),
+)
+Index("ix_attempts_day", attempts.c.day)
+
+completions = Table(
+    "completions",
+    metadata,
+    # A finished text, kept under its place in the plan so that a retry returns it instead of paying again.
+    Column("interaction_id", String(36), ForeignKey(interactions.c.interaction_id), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("ordinal", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("finish_reason", String(32)),
+)

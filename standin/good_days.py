@@ -1,0 +1,98 @@
+"""Complete answers, usual and unusual: HTTP and the stream are in order, whatever the model had to say."""
+
+from dataclasses import replace
+
+from standin import wire
+from standin.answer import Answer
+from standin.scenario import Table
+from standin.wire import UsageShape
+
+fault = Table()
+
+
+@fault("ok")
+async def ok(answer: Answer) -> None:
+    """No fault: a good answer."""
+    await answer.speak()
+    await answer.finish(answer.usage())
+
+
+@fault("slow")
+async def slow(answer: Answer) -> None:
+    """A good answer whose first token takes three seconds."""
+    answer.pace = replace(answer.pace, first_token=answer.pace.slow_first_token)
+    await ok(answer)
+
+
+@fault("slow-stream")
+async def slow_stream(answer: Answer) -> None:
+    """A good answer that takes several seconds from its first token to its last."""
+    answer.pace = replace(answer.pace, token=answer.pace.slow_token)
+    await ok(answer)
+
+
+@fault("odd-framing")
+async def odd_framing(answer: Answer) -> None:
+    """A good answer in strange clothes: CRLF, multi-line data, characters cut in two, unknown fields, no [DONE]."""
+    answer.pieces += [" Déjà", " vu", " 🍒."]
+    await answer.go_odd()
+    await ok(answer)
+
+
+@fault("no-usage")
+async def no_usage(answer: Answer) -> None:
+    """A good answer that does not say what it used."""
+    await answer.speak()
+    await answer.finish(None)
+
+
+@fault("cost-null")
+async def cost_null(answer: Answer) -> None:
+    """A good answer whose cost is null: unknown, which is not zero."""
+    await answer.speak()
+    await answer.finish({**answer.usage(), "cost": None})
+
+
+@fault("own-key")
+async def own_key(answer: Answer) -> None:
+    """A good answer paid with the account's own provider key: the price is the upstream's alone."""
+    await answer.speak()
+    await answer.finish(wire.usage(answer.call, own_key=True))
+
+
+@fault("usage-open-choice")
+async def usage_open_choice(answer: Answer) -> None:
+    """A good answer whose usage chunk has a choice without content and a null finish reason."""
+    await answer.speak()
+    await answer.finish(answer.usage(), shape=UsageShape.OPEN_CHOICE)
+
+
+@fault("usage-repeated-finish")
+async def usage_repeated_finish(answer: Answer) -> None:
+    """A good answer whose usage chunk has a choice that repeats the finish reason."""
+    await answer.speak()
+    await answer.finish(answer.usage(), shape=UsageShape.REPEATED_FINISH)
+
+
+@fault("refusal")
+async def refusal(answer: Answer) -> None:
+    """The model declines: an answer, with its words in `refusal` and the finish reason content_filter."""
+    await answer.open()
+    for piece in ("I ", "cannot ", "help ", "with ", "that."):
+        await answer.emit("refusal", piece)
+    await answer.finish(answer.usage(), "content_filter")
+
+
+@fault("output-limit")
+async def output_limit(answer: Answer) -> None:
+    """The reasoning uses up all the tokens: finish reason length, no content."""
+    await answer.open()
+    await answer.think(["Let ", "me ", "think ", "about ", "this ", "some ", "more "])
+    await answer.finish(answer.usage(), "length")
+
+
+@fault("empty")
+async def empty(answer: Answer) -> None:
+    """200, stop, and not a word: a cold start."""
+    await answer.open()
+    await answer.finish(answer.usage(), "stop")

@@ -1,0 +1,65 @@
+"""What the stand-in answers: a text that shows what it was sent, so that persona and memory can be seen to work.
+
+    Cherry here (a stand-in for openai/gpt-4 speaking). You said: "And now?". I remember 2 earlier messages.
+    Before that you said: "Hello".
+
+The same request always gets the same text.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+Message = dict[str, Any]
+
+_INSTRUCTIONS = {"system", "developer"}
+_LAST_MESSAGE_LIMIT = 200
+_EARLIER_MESSAGE_LIMIT = 80
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_MESSAGE = 4
+_NAME = re.compile(r"\s*You are ([^,.:;\n]{1,60})")
+
+
+def compose(model: str, messages: Sequence[Message]) -> str:
+    """Say who speaks, what was said last, and what is remembered from before."""
+    conversation = [message for message in messages if message.get("role") not in _INSTRUCTIONS]
+    users = [place for place, message in enumerate(conversation) if message.get("role") == "user"]
+    last = users[-1] if users else len(conversation)
+    said = f'You said: "{_quote(conversation[last], _LAST_MESSAGE_LIMIT)}".' if users else "You said nothing."
+    remembered = f"I remember {last} earlier message{'' if last == 1 else 's'}."
+    text = f"{_speaker(messages)} here (a stand-in for {model} speaking). {said} {remembered}"
+    if len(users) > 1:
+        text += f' Before that you said: "{_quote(conversation[users[-2]], _EARLIER_MESSAGE_LIMIT)}".'
+    return text
+
+
+def tokens(text: str) -> list[str]:
+    """Cut a text into what the stand-in calls tokens: words with the space before them."""
+    return re.findall(r"\s*\S+", text)
+
+
+def count_prompt_tokens(messages: Sequence[Message]) -> int:
+    """Estimate the tokens of a prompt: the stand-in has no tokenizer, only a rule that never changes."""
+    return sum(_TOKENS_PER_MESSAGE + len(text_of(message)) // _CHARACTERS_PER_TOKEN for message in messages)
+
+
+def text_of(message: Message) -> str:
+    """The text of a message, whose content is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
+
+
+def _speaker(messages: Sequence[Message]) -> str:
+    instructions = next((text_of(message) for message in messages if message.get("role") in _INSTRUCTIONS), None)
+    if instructions is None:
+        return "Nobody (no system message)"
+    name = _NAME.match(instructions)
+    return name[1].strip() if name else "Somebody (the system message gives no name)"
+
+
+def _quote(message: Message, limit: int) -> str:
+    text = text_of(message)
+    return text if len(text) <= limit else f"{text[:limit]}…"

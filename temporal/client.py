@@ -1,0 +1,34 @@
+"""The connection to Temporal: one place decides address, namespace and how payloads are written."""
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+
+from core.orchestrator.config import Settings
+from core.orchestrator.errors import ConfigurationError, WorkflowServiceUnavailableError
+
+DATA_CONVERTER = pydantic_data_converter
+"""Used by clients, workers and the replayer alike: a history can only be read as it was written."""
+
+
+async def connect(settings: Settings, *, lazy: bool = False) -> Client:
+    """Connect as the standard TEMPORAL_* variables and configuration file say.
+
+    Args:
+        settings: `TEMPORAL_ADDRESS` wins over the file; without either, the local port of the settings.
+        lazy: connect on first use, so that a process may start before Temporal does. No worker can use it.
+
+    Raises:
+        ConfigurationError: the Temporal configuration cannot be read.
+        WorkflowServiceUnavailableError: Temporal did not answer.
+    """
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except Exception as error:
+        raise ConfigurationError(f"the Temporal client configuration cannot be read: {error}") from error
+    target = settings.TEMPORAL_ADDRESS or config.get("target_host") or f"127.0.0.1:{settings.TEMPORAL_PORT}"
+    config["target_host"] = target
+    try:
+        return await Client.connect(**config, data_converter=DATA_CONVERTER, lazy=lazy)
+    except (RuntimeError, ValueError) as error:
+        raise WorkflowServiceUnavailableError(f"Temporal at {target} did not answer: {error}") from error

@@ -1,0 +1,133 @@
+"""Interactions as workflow runs: started once, watched, told that their place has come."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from core.orchestrator.contracts import (
+    COMPLETION_WORKFLOW,
+    INTERACTION_WORKFLOW,
+    PLACE_FREED_SIGNAL,
+    CompletionRequest,
+    InteractionRequest,
+    workflow_id_of,
+)
+from core.orchestrator.errors import WorkflowServiceUnavailableError
+from core.orchestrator.interactions.settlement import START_TIMEOUT, RunState
+from temporal.search_attributes import PERSONA_ID, SESSION_ID, USER_ID
+
+logger = logging.getLogger(__name__)
+
+_RPC_TIMEOUT = timedelta(seconds=2)
+_SUMMARY_CHARACTERS = 100
+
+
+class WorkflowRuns:
+    """The runs of one task queue, through one client."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        """Start workflows for the workers of `task_queue`."""
+        self._client = client
+        self._task_queue = task_queue
+
+    async def start(self, request: InteractionRequest | CompletionRequest) -> None:
+        """Start an interaction's workflow; nothing happens when it was started before, running or closed.
+
+        Raises:
+            WorkflowServiceUnavailableError: no answer within 4 seconds; the start may have been recorded.
+        """
+        name, summary, attributes = _describe(request)
+        try:
+            async with asyncio.timeout(START_TIMEOUT.total_seconds()):
+                await self._client.start_workflow(
+                    name,
+                    request,
+                    id=workflow_id_of(request.interaction_id),
+                    task_queue=self._task_queue,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    search_attributes=TypedSearchAttributes(attributes),
+                    static_summary=summary,
+                    request_eager_start=True,
+                    rpc_timeout=START_TIMEOUT,
+                )
+        except WorkflowAlreadyStartedError:
+            return
+        except (RPCError, RuntimeError, TimeoutError) as error:
+            raise WorkflowServiceUnavailableError(
+                f"Temporal did not record the start: {_reason(error)}", interaction_id=request.interaction_id
+            ) from error
+
+    async def wait(self, interaction_id: str) -> None:
+        """Return when the workflow has closed, however it did.
+
+        Raises:
+            WorkflowServiceUnavailableError: Temporal stopped answering; the interaction goes on all the same.
+        """
+        handle = self._client.get_workflow_handle(workflow_id_of(interaction_id))
+        try:
+            await handle.result()
+        except WorkflowFailureError:
+            return
+        except (RPCError, RuntimeError) as error:
+            raise WorkflowServiceUnavailableError(
+                f"Temporal stopped answering: {_reason(error)}", interaction_id=interaction_id
+            ) from error
+
+    async def state(self, workflow_id: str) -> RunState:
+        """Return what Temporal knows of a workflow; RUNNING when it cannot be asked."""
+        try:
+            description = await self._client.get_workflow_handle(workflow_id).describe(rpc_timeout=_RPC_TIMEOUT)
+        except RPCError as error:
+            return RunState.MISSING if error.status is RPCStatusCode.NOT_FOUND else RunState.RUNNING
+        except RuntimeError:
+            return RunState.RUNNING
+        match description.status:
+            case WorkflowExecutionStatus.RUNNING:
+                return RunState.RUNNING
+            case WorkflowExecutionStatus.CANCELED:
+                return RunState.CANCELLED
+            case _:
+                return RunState.CLOSED
+
+    async def free_place(self, workflow_id: str) -> None:
+        """Tell a waiting turn that the one before it has ended; nothing happens when it does not run."""
+        try:
+            await self._client.get_workflow_handle(workflow_id).signal(PLACE_FREED_SIGNAL, rpc_timeout=_RPC_TIMEOUT)
+        except (RPCError, RuntimeError) as error:
+            # It looks for itself every few seconds; or it has not been started yet.
+            logger.debug("%s was not told that its place is free: %s", workflow_id, _reason(error))
+
+
+def _describe(
+    request: InteractionRequest | CompletionRequest,
+) -> tuple[str, str, list[SearchAttributePair[str]]]:
+    user = SearchAttributePair(USER_ID, request.user_id)
+    if isinstance(request, CompletionRequest):
+        return COMPLETION_WORKFLOW, f"a completion for {request.user_id}", [user]
+    message = " ".join(request.message.split())
+    if len(message) > _SUMMARY_CHARACTERS:
+        message = f"{message[:_SUMMARY_CHARACTERS]}…"
+    return (
+        INTERACTION_WORKFLOW,
+        f"{request.persona_id} answers {request.user_id}: {message}",
+        [
+            user,
+            SearchAttributePair(PERSONA_ID, request.persona_id),
+            SearchAttributePair(SESSION_ID, request.session_id),
+        ],
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

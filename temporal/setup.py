@@ -1,0 +1,67 @@
+"""What a fresh Temporal cluster needs before our workflows can run on it. Safe to repeat."""
+
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from core.orchestrator.errors import ConfigurationError, WorkflowServiceUnavailableError
+from temporal.search_attributes import SEARCH_ATTRIBUTES
+
+_RPC_TIMEOUT = timedelta(seconds=10)
+
+
+async def prepare_namespace(client: Client, history_retention: timedelta) -> list[str]:
+    """Add our search attributes and set how long histories are kept.
+
+    Returns:
+        What was changed, one line each; empty when nothing had to be.
+
+    Raises:
+        ConfigurationError: a search attribute exists with another type.
+        WorkflowServiceUnavailableError: Temporal refused or did not answer.
+    """
+    try:
+        return [*await _add_search_attributes(client), *await _set_retention(client, history_retention)]
+    except RPCError as error:
+        raise WorkflowServiceUnavailableError(f"Temporal could not be prepared: {error.message}") from error
+
+
+async def _add_search_attributes(client: Client) -> list[str]:
+    known = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace), timeout=_RPC_TIMEOUT
+    )
+    present = {**known.system_attributes, **known.custom_attributes}
+    clashing = [name for name, kind in SEARCH_ATTRIBUTES.items() if present.get(name, kind) != kind]
+    if clashing:
+        raise ConfigurationError(
+            f"namespace '{client.namespace}' has search attributes of another type: {', '.join(clashing)}"
+        )
+    missing = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name not in present}
+    if not missing:
+        return []
+    await client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing), timeout=_RPC_TIMEOUT
+    )
+    return [f"search attribute {name} added" for name in missing]
+
+
+async def _set_retention(client: Client, wanted: timedelta) -> list[str]:
+    described = await client.workflow_service.describe_namespace(
+        DescribeNamespaceRequest(namespace=client.namespace), timeout=_RPC_TIMEOUT
+    )
+    if described.config.workflow_execution_retention_ttl.ToTimedelta() == wanted:
+        return []
+    retention = Duration()
+    retention.FromTimedelta(wanted)
+    await client.workflow_service.update_namespace(
+        UpdateNamespaceRequest(
+            namespace=client.namespace, config=NamespaceConfig(workflow_execution_retention_ttl=retention)
+        ),
+        timeout=_RPC_TIMEOUT,
+    )
+    return [f"histories are kept for {wanted.days} days"]

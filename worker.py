@@ -1,0 +1,142 @@
+"""Composition root: one Temporal worker process, `python worker.py`.
+
+It runs workflows and activities until SIGTERM or Ctrl-C; then running calls may finish for SHUTDOWN_GRACE_SECONDS,
+and what has not finished by then is handed over to another worker.
+"""
+
+import asyncio
+import logging
+import sys
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.build_prompt import BuildPromptActivity
+from activities.call_model import CallModelActivity
+from activities.load_memory import LoadMemoryActivity
+from activities.store_results import StoreResultsActivity
+from core.orchestrator.application import Application, start_application
+from core.orchestrator.config import Settings, load_settings
+from core.orchestrator.contracts import CallLimits
+from core.orchestrator.errors import ConfigurationError, OrchestratorError, WorkflowServiceUnavailableError
+from core.orchestrator.interactions.calling import ModelCaller
+from core.orchestrator.interactions.planning import ModelPlanner
+from core.orchestrator.interactions.prompting import PromptBuilder
+from core.orchestrator.interactions.results import Results
+from core.orchestrator.interactions.settlement import Settlement
+from core.orchestrator.processes import stop_requested
+from temporal.client import connect
+from temporal.runs import WorkflowRuns
+from workflows import WORKFLOWS
+
+logger = logging.getLogger("orchestrator.worker")
+
+_RECONNECT_SECONDS = 2
+# Calls wait for models, not for a processor: hundreds fit into one process.
+_CONCURRENT_CALLS = 500
+_CONCURRENT_LOCAL_STEPS = 100
+# After a crash a task waits this long for the worker that is gone before any other may have it.
+_STICKY_TIMEOUT = timedelta(seconds=5)
+
+
+def build_worker(application: Application, client: Client) -> Worker:
+    """Assemble the worker: the four steps with their ports, and the workflows."""
+    settings = application.settings
+    runs = WorkflowRuns(client, settings.TASK_QUEUE)
+    builder = PromptBuilder(
+        store=application.store,
+        conversations=application.conversations,
+        personas=application.personas,
+        agents=application.agents,
+        planner=ModelPlanner(settings.DEFAULT_LLM_MODEL, settings.LLM_FALLBACK_MODELS, application.providers),
+        events=application.events,
+        limits=CallLimits(
+            deadline_seconds=settings.INTERACTION_DEADLINE_SECONDS,
+            call_seconds=settings.LLM_CALL_TIMEOUT_SECONDS,
+            heartbeat_seconds=settings.HEARTBEAT_TIMEOUT_SECONDS,
+        ),
+        memory_token_budget=settings.MEMORY_TOKEN_BUDGET,
+    )
+    caller = ModelCaller(
+        store=application.store,
+        ledger=application.ledger,
+        providers=application.providers,
+        events=application.events,
+        call_timeout=timedelta(seconds=settings.LLM_CALL_TIMEOUT_SECONDS),
+        max_wait=timedelta(seconds=settings.LLM_RETRY_WAIT_MAX_SECONDS),
+    )
+    results = Results(
+        store=application.store,
+        ledger=application.ledger,
+        personas=application.personas,
+        agents=application.agents,
+        events=application.events,
+    )
+    return Worker(
+        client,
+        task_queue=settings.TASK_QUEUE,
+        workflows=WORKFLOWS,
+        activities=[
+            LoadMemoryActivity(
+                application.store, Settlement(application.store, runs), settings.MEMORY_TOKEN_BUDGET
+            ).load_memory,
+            BuildPromptActivity(builder).build_prompt,
+            CallModelActivity(caller).call_model,
+            StoreResultsActivity(results, runs).store_results,
+        ],
+        max_concurrent_activities=_CONCURRENT_CALLS,
+        max_concurrent_local_activities=_CONCURRENT_LOCAL_STEPS,
+        sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
+        graceful_shutdown_timeout=settings.shutdown_grace,
+    )
+
+
+async def run_worker(settings: Settings) -> None:
+    """Run a worker until it is asked to stop; a Temporal that is not up yet is waited for.
+
+    Raises:
+        OrchestratorError: the worker cannot start.
+    """
+    stop = stop_requested()
+    application = await start_application(settings)
+    try:
+        client = await _connect_or_stop(settings, stop)
+        if client is None:
+            return
+        async with build_worker(application, client):
+            logger.info("worker ready", extra={"task_queue": settings.TASK_QUEUE})
+            await stop.wait()
+            logger.info("worker stopping", extra={"grace_seconds": settings.SHUTDOWN_GRACE_SECONDS})
+    finally:
+        await application.close()
+
+
+async def _connect_or_stop(settings: Settings, stop: asyncio.Event) -> Client | None:
+    while not stop.is_set():
+        try:
+            return await connect(settings)
+        except WorkflowServiceUnavailableError as error:
+            logger.warning("%s; trying again", error)
+            try:
+                await asyncio.wait_for(stop.wait(), _RECONNECT_SECONDS)
+            except TimeoutError:
+                continue
+    return None
+
+
+def main() -> int:
+    """Run the worker of the environment's settings and return the exit code."""
+    try:
+        asyncio.run(run_worker(load_settings()))
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - logging may not be configured yet
+        return 2
+    except OrchestratorError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

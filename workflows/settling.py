@@ -1,0 +1,63 @@
+"""How every workflow ends: whatever happened, the store decides, and the run shows what it decided."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
+from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from core.orchestrator.contracts import (
+        InteractionError,
+        InteractionStatus,
+        InteractionView,
+        ModelAnswer,
+        StoreResults,
+    )
+    from core.orchestrator.errors import ErrorType
+    from temporal.search_attributes import FALLBACKS, MODEL, OUTCOME
+    from workflows import steps
+
+Outcome = ModelAnswer | InteractionError
+"""What became of an interaction: a model's answer, or why there is none."""
+
+CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="the interaction was cancelled")
+
+
+async def settle(interaction_id: str, answering: Awaitable[Outcome]) -> InteractionView:
+    """Wait for an interaction's outcome, store it, and return the interaction as the store has it then.
+
+    Raises:
+        CancelledError: the store says it ended by cancellation, so that the run shows as cancelled too.
+        ActivityError: the store does not know the interaction, and nothing can be stored.
+    """
+    view = await steps.store_results(_results(interaction_id, await _outcome(answering)))
+    models_asked = {(attempt.provider, attempt.model) for attempt in view.attempts}
+    attributes: list[SearchAttributeUpdate[Any]] = [
+        OUTCOME.value_set(view.status),
+        FALLBACKS.value_set(max(0, len(models_asked) - 1)),
+    ]
+    if view.model is not None:
+        attributes.append(MODEL.value_set(view.model))
+    workflow.upsert_search_attributes(attributes)
+    if view.status is InteractionStatus.CANCELLED:
+        raise CancelledError(CANCELLED.detail)
+    return view
+
+
+async def _outcome(answering: Awaitable[Outcome]) -> Outcome:
+    try:
+        return await answering
+    except (asyncio.CancelledError, ActivityError) as error:
+        # A cancellation is delivered once, so the clean-up that follows runs undisturbed.
+        if is_cancelled_exception(error):
+            return CANCELLED
+        return InteractionError(type=ErrorType.UNAVAILABLE, detail=str(error.__cause__ or error))
+
+
+def _results(interaction_id: str, outcome: Outcome) -> StoreResults:
+    if isinstance(outcome, ModelAnswer):
+        return StoreResults(interaction_id=interaction_id, answered_place=outcome.place)
+    return StoreResults(interaction_id=interaction_id, error=outcome)

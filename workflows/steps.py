@@ -1,0 +1,96 @@
+"""The four steps of an interaction, as a workflow sees them: a name, a payload, and how failure is met.
+
+Local activities keep an interaction at two workflow tasks; only the model call, which takes long and must survive its
+worker, is a regular activity. Timeouts and retries of a step are decided here and nowhere else.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from core.orchestrator.contracts import (
+        BuildPrompt,
+        CallLimits,
+        CallModel,
+        InteractionRequest,
+        InteractionView,
+        MemoryWindow,
+        ModelAnswer,
+        PlannedCall,
+        PromptPlan,
+        StoreResults,
+    )
+
+_LOCAL_TIMEOUT = timedelta(seconds=15)
+# The store may be away for a while: an accepted message waits for it rather than getting lost. What no retry can
+# mend is raised as non-retryable by the activities themselves.
+_LOCAL_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=5)
+)
+# `call_model` counts its own tries per kind of error in the ledger, so that a lost worker is no try, and says how long
+# to wait; this interval only serves failures it could not record.
+_CALL_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
+_CALL_MARGIN = timedelta(seconds=10)
+"""The call ends itself at its limit; Temporal steps in only if it could not."""
+
+
+async def load_memory(request: InteractionRequest) -> MemoryWindow:
+    """Find the turn's place in its session and what it may remember."""
+    result: MemoryWindow = await workflow.execute_local_activity(
+        "load_memory",
+        request,
+        result_type=MemoryWindow,
+        start_to_close_timeout=_LOCAL_TIMEOUT,
+        retry_policy=_LOCAL_RETRIES,
+        summary="memory of the session",
+    )
+    return result
+
+
+async def build_prompt(request: BuildPrompt) -> PromptPlan:
+    """Choose the agent, render persona and memory, plan the models; the prompt stays in the store."""
+    result: PromptPlan = await workflow.execute_local_activity(
+        "build_prompt",
+        request,
+        result_type=PromptPlan,
+        start_to_close_timeout=_LOCAL_TIMEOUT,
+        retry_policy=_LOCAL_RETRIES,
+        summary="prompt and model plan",
+    )
+    return result
+
+
+async def call_model(
+    interaction_id: str, call: PlannedCall, total: int, limits: CallLimits, remaining: timedelta
+) -> ModelAnswer:
+    """Ask one model, with Temporal's retries inside what remains of the interaction's deadline."""
+    place = (
+        f"fallback {call.place} of {total - 1}" if call.place else f"first of {total}" if total > 1 else "only model"
+    )
+    result: ModelAnswer = await workflow.execute_activity(
+        "call_model",
+        CallModel(interaction_id=interaction_id, call=call),
+        result_type=ModelAnswer,
+        schedule_to_close_timeout=remaining,
+        start_to_close_timeout=timedelta(seconds=limits.call_seconds) + _CALL_MARGIN,
+        heartbeat_timeout=timedelta(seconds=limits.heartbeat_seconds),
+        retry_policy=_CALL_RETRIES,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"{call.model} · {place}",
+    )
+    return result
+
+
+async def store_results(request: StoreResults) -> InteractionView:
+    """End the interaction in the store; what the store says is how it ended."""
+    result: InteractionView = await workflow.execute_local_activity(
+        "store_results",
+        request,
+        result_type=InteractionView,
+        start_to_close_timeout=_LOCAL_TIMEOUT,
+        retry_policy=_LOCAL_RETRIES,
+        summary="reply, usage and the end",
+    )
+    return result
