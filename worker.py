@@ -40,8 +40,11 @@ _CONCURRENT_LOCAL_STEPS = 100
 _STICKY_TIMEOUT = timedelta(seconds=5)
 
 
-def build_worker(application: Application, client: Client) -> Worker:
-    """Assemble the worker: the four steps with their ports, and the workflows."""
+def build_worker(application: Application, client: Client, grace: timedelta) -> Worker:
+    """Assemble the worker: the four steps with their ports, and the workflows.
+
+    When it is shut down, running calls may finish for `grace`.
+    """
     settings = application.settings
     runs = WorkflowRuns(client, settings.TASK_QUEUE)
     builder = PromptBuilder(
@@ -88,7 +91,7 @@ def build_worker(application: Application, client: Client) -> Worker:
         max_concurrent_activities=_CONCURRENT_CALLS,
         max_concurrent_local_activities=_CONCURRENT_LOCAL_STEPS,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
-        graceful_shutdown_timeout=settings.shutdown_grace,
+        graceful_shutdown_timeout=grace,
     )
 
 
@@ -104,7 +107,7 @@ async def run_worker(settings: Settings) -> None:
         client = await _connect_or_stop(settings, stop)
         if client is None:
             return
-        async with build_worker(application, client):
+        async with build_worker(application, client, settings.shutdown_grace):
             logger.info("worker ready", extra={"task_queue": settings.TASK_QUEUE})
             await stop.wait()
             logger.info("worker stopping", extra={"grace_seconds": settings.SHUTDOWN_GRACE_SECONDS})

@@ -5,7 +5,7 @@ from temporalio import activity
 from activities.failures import only_storage_is_retried
 from core.orchestrator.contracts import InteractionRequest, MemoryWindow
 from core.orchestrator.interactions.settlement import Settlement
-from core.orchestrator.interactions.store import Blocker, InteractionStore
+from core.orchestrator.interactions.store import InteractionStore
 
 
 class LoadMemoryActivity:
@@ -24,8 +24,6 @@ class LoadMemoryActivity:
             # The service opened the turn before it started us; after a restored backup it may be missing.
             await self._store.open_turn(request)
             while True:
-                place = await self._store.take_place(request.interaction_id, self._memory_token_budget)
-                if not isinstance(place, Blocker):
-                    return place
-                if not await self._settlement.settle_if_gone(place.interaction_id, place.opened_at):
-                    return MemoryWindow(waiting_on=place.interaction_id)
+                window = await self._store.take_place(request.interaction_id, self._memory_token_budget)
+                if window.waiting_on is None or not await self._settlement.settle_if_gone(window.waiting_on):
+                    return window

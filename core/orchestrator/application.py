@@ -6,6 +6,7 @@ The composition roots (`worker.py`, `api/app.py`, `cli.py`) build their parts on
 from dataclasses import dataclass, field
 
 from core.orchestrator.agents.base import Agent
+from core.orchestrator.agents.formatter import check_formatters
 from core.orchestrator.agents.selection import agents
 from core.orchestrator.config import Settings
 from core.orchestrator.errors import ConfigurationError
@@ -88,6 +89,7 @@ async def start_application(settings: Settings) -> Application:
         raise ConfigurationError(
             f"DEFAULT_PERSONA_ID: there is no persona '{settings.DEFAULT_PERSONA_ID}' in {settings.PERSONAS_DIR}"
         )
+    check_formatters(personas)
     database = open_database(settings.database_path)
     await database.migrate()
     return Application(settings=settings, database=database, personas=personas)

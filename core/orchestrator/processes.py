@@ -1,7 +1,9 @@
-"""Starting and stopping as a good process does: on SIGTERM and Ctrl-C, and with the parent."""
+"""Stopping as a good process does: on SIGTERM and Ctrl-C."""
 
 import asyncio
 import signal
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def stop_requested() -> asyncio.Event:
@@ -11,9 +13,9 @@ def stop_requested() -> asyncio.Event:
 
     def request() -> None:
         stop.set()
-        for name in (signal.SIGINT, signal.SIGTERM):
+        for name in _SIGNALS:
             loop.remove_signal_handler(name)
 
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in _SIGNALS:
         loop.add_signal_handler(name, request)
     return stop

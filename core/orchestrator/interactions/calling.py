@@ -7,8 +7,8 @@ is decided here too, from the ledger: tries are counted per kind of error, and a
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -131,7 +131,7 @@ class ModelCaller:
         stream = provider.stream_chat_completion(prompt.messages, call.model, prompt.temperature, prompt.max_tokens)
         pieces: list[str] = []
         completion: ChatCompletion | None = None
-        async with _closed_afterwards(stream):
+        async with aclosing(stream):  # however it is left, the upstream call ends with ours
             async for item in stream:
                 if isinstance(item, ChatCompletion):
                     completion = item
@@ -250,16 +250,6 @@ class _Stopwatch:
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)
-
-
-@asynccontextmanager
-async def _closed_afterwards(stream: AsyncIterator[object]) -> AsyncIterator[None]:
-    """Close a stream however it is left, so that the upstream call ends with ours."""
-    try:
-        yield
-    finally:
-        if isinstance(stream, AsyncGenerator):
-            await stream.aclose()
 
 
 async def _insist(write: Callable[[], Awaitable[T]]) -> T:

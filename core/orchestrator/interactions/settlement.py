@@ -4,7 +4,7 @@ The service process may be killed between opening a turn and starting its workfl
 run. Neither leaves an ending in the store; both are told apart from a run in progress by asking Temporal.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -46,7 +46,7 @@ class Settlement:
         self._runs = runs
         self._clock = clock
 
-    async def settle_if_gone(self, interaction_id: str, opened_at: datetime) -> bool:
+    async def settle_if_gone(self, interaction_id: str) -> bool:
         """End an open interaction whose workflow does not run.
 
         Returns:
@@ -56,9 +56,10 @@ class Settlement:
         match state:
             case RunState.RUNNING:
                 return False
-            case RunState.MISSING if self._clock() - opened_at < START_TIMEOUT + _GRACE:
-                return False
             case RunState.MISSING:
+                age = self._clock() - await self._store.opened_at(interaction_id)
+                if age < START_TIMEOUT + _GRACE:
+                    return False
                 await self._store.abandon(interaction_id)
             case RunState.CANCELLED:
                 error = InteractionError(type=ErrorType.CANCELLED, detail="the workflow was cancelled")

@@ -63,14 +63,6 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Blocker:
-    """A turn that comes first and has not ended."""
-
-    interaction_id: str
-    opened_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Ended:
     """What the store has to say of an interaction that has ended."""
 
@@ -167,11 +159,11 @@ class InteractionStore:
 
     # --- running ---
 
-    async def take_place(self, interaction_id: str, memory_token_budget: int) -> MemoryWindow | Blocker:
+    async def take_place(self, interaction_id: str, memory_token_budget: int) -> MemoryWindow:
         """Begin a turn if every earlier one of its session has ended, and choose what it may remember.
 
         Returns:
-            The window of messages to remember, `ended` when the turn is over already; or the turn that comes first.
+            What to remember; with `waiting_on` set, the turn that comes first; with `ended`, nothing is left to do.
 
         Raises:
             UnknownResourceError: the turn was never opened.
@@ -182,7 +174,7 @@ class InteractionStore:
                 return MemoryWindow(ended=True)
             earlier = await _first_open_turn(connection, row.session_id, interactions.c.turn < row.turn)
             if earlier is not None:
-                return Blocker(earlier.interaction_id, earlier.created_at)
+                return MemoryWindow(waiting_on=earlier)
             await _begin(connection, interaction_id)
             return await select_window(connection, row.session_id, 2 * row.turn - 1, memory_token_budget)
 
@@ -238,7 +230,7 @@ class InteractionStore:
             if row.turn is not None:
                 following = await _first_open_turn(connection, row.session_id, interactions.c.turn > row.turn)
             view = await _view(connection, interaction_id)
-            return Ended(view, first, following and following.interaction_id)
+            return Ended(view, first, following)
 
     async def abandon(self, interaction_id: str) -> None:
         """End a turn that has no workflow. One that was never begun was never accepted: its message goes too."""
@@ -290,6 +282,16 @@ class InteractionStore:
         """
         async with self._database.read() as connection:
             return await _view(connection, interaction_id)
+
+    async def opened_at(self, interaction_id: str) -> datetime:
+        """Return when an interaction was opened, in UTC.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        async with self._database.read() as connection:
+            moment: datetime = _known(await _row(connection, interaction_id), interaction_id).created_at
+        return moment
 
     async def request(self, interaction_id: str) -> InteractionRequest | CompletionRequest:
         """Return what was asked for, as it was accepted.
@@ -354,16 +356,15 @@ def _known(row: Row[Any] | None, interaction_id: str) -> Row[Any]:
     return row
 
 
-async def _first_open_turn(
-    connection: AsyncConnection, session_id: str, which: ColumnElement[bool]
-) -> Row[Any, Any] | None:
+async def _first_open_turn(connection: AsyncConnection, session_id: str, which: ColumnElement[bool]) -> str | None:
     query = (
-        select(interactions.c.interaction_id, interactions.c.created_at)
+        select(interactions.c.interaction_id)
         .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), which)
         .order_by(interactions.c.turn)
         .limit(1)
     )
-    return (await connection.execute(query)).one_or_none()
+    found: str | None = await connection.scalar(query)
+    return found
 
 
 async def _begin(connection: AsyncConnection, interaction_id: str) -> None:

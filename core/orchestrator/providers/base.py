@@ -6,7 +6,7 @@ A provider makes ONE upstream call per invocation and never retries: Temporal ow
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -98,11 +98,11 @@ class LLMProvider(ABC):
         model: str | None = None,
         temperature: float = 0.7,
         max_tokens: int | None = None,
-    ) -> AsyncIterator[str | ChatCompletion]:
+    ) -> AsyncGenerator[str | ChatCompletion, None]:
         """Complete a chat piece by piece: any number of pieces of text, then exactly one `ChatCompletion`.
 
         The pieces, joined, are the content of the completion. By default the whole completion comes as one piece.
-        Closing the iterator abandons the upstream call.
+        Closing the generator abandons the upstream call.
         """
         completion = ChatCompletion.of(await self.generate_chat_completion(messages, model, temperature, max_tokens))
         if completion.content:

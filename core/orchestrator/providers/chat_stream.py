@@ -105,7 +105,7 @@ class ChatAnswer:
     def end(self) -> str:
         """Return the last text, which only the end shows to be complete. A refusal that stands alone is the answer."""
         tail = self._text.end()
-        if not self._text and self._refusal.strip():
+        if self._has_ended and not self._text and self._refusal.strip():
             self.finish_reason = "content_filter"
             tail = self._text.add(self._refusal)
         return tail
@@ -129,8 +129,12 @@ class ChatAnswer:
             generation_id=self._facts.get("id"),
         )
 
+    @property
+    def _has_ended(self) -> bool:
+        return self.is_done or self.finish_reason is not None
+
     def _what_is_missing(self) -> tuple[Kind, str] | None:
-        if self.finish_reason is None and not self.is_done:
+        if not self._has_ended:
             return kinds.TRUNCATED, "the answer ended without a finish_reason"
         if self.finish_reason == "error":
             return kinds.SERVER_ERROR, "the upstream ended the answer with an error it did not describe"

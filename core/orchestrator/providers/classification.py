@@ -22,6 +22,7 @@ from core.orchestrator.providers.retry_after import read_retry_after
 from core.orchestrator.providers.untrusted import as_mapping, as_number, one_line, parse_json
 
 _CODE = re.compile(r"[0-9]{1,6}")
+"""An integer, or a float without a fraction, as `:g` writes both."""
 
 
 def failure(
@@ -47,7 +48,7 @@ def failure(
         output_seen: some of an answer had arrived, so it may be billed whatever the kind.
         known_free: the upstream itself said that the call costs nothing.
     """
-    accepted = http_status is not None and 200 <= http_status < 300  # noqa: PLR2004 - HTTP's own numbers
+    accepted = http_status is not None and httpx.codes.is_success(http_status)
     billable = kind.billing is Billing.MAYBE or (kind.billing is Billing.IF_ACCEPTED and accepted)
     return kind.error(
         one_line(message),
@@ -125,12 +126,11 @@ class _Report:
         fields = {"message": error} if isinstance(error, str) else as_mapping(error)
         metadata = as_mapping(fields.get("metadata"))
         number = as_number(fields.get("code"))
-        whole = number is not None and number.is_integer() and 0 <= number < 1_000_000  # noqa: PLR2004
         return cls(
             http_status=http_status,
             limit_source=one_line(metadata.get("limit_source"), 64),
             error_type=one_line(metadata.get("error_type"), 64).lower(),
-            code=str(int(number)) if whole and number is not None else one_line(fields.get("code"), 64).lower(),
+            code=f"{number:g}" if number is not None else one_line(fields.get("code"), 64).lower(),
             type=one_line(fields.get("type"), 64).lower(),
             message=one_line(fields.get("message")) or one_line(fields.get("detail")),
             metadata=metadata,
@@ -149,8 +149,8 @@ class _Report:
 
     def describe(self) -> str:
         """Return what a person needs: who refused, in which words, and which limit resets when."""
-        failed = self.http_status is not None and self.http_status >= 300  # noqa: PLR2004
-        line = f"the upstream answered {self.http_status}" if failed else "the upstream reported an error"
+        inside_a_success = self.http_status is None or httpx.codes.is_success(self.http_status)
+        line = "the upstream reported an error" if inside_a_success else f"the upstream answered {self.http_status}"
         if self.error_code not in (None, str(self.http_status)):
             line += f" [{self.error_code}]"
         if self.message:
@@ -184,19 +184,15 @@ def _by_word(word: str) -> Kind | None:
 
 def _by_status(status: int | None) -> Kind | None:
     """Return the kind of an HTTP status; a success says nothing, for a failure at 200 is still a failure."""
-    match status:
-        case None:
-            return None
-        case known if known in kinds.BY_STATUS:
-            return kinds.BY_STATUS[known]
-        case _ if 300 <= status < 400:  # noqa: PLR2004 - a redirect: the base URL is not the API
-            return kinds.MALFORMED
-        case _ if 400 <= status < 500:  # noqa: PLR2004
-            return kinds.UNACCEPTABLE
-        case _ if 500 <= status < 600:  # noqa: PLR2004
-            return kinds.SERVER_ERROR
-        case _:
-            return None
+    if status is None:
+        return None
+    if status in kinds.BY_STATUS:
+        return kinds.BY_STATUS[status]
+    if httpx.codes.is_redirect(status):  # the base URL is not the API
+        return kinds.MALFORMED
+    if httpx.codes.is_client_error(status):
+        return kinds.UNACCEPTABLE
+    return kinds.SERVER_ERROR if httpx.codes.is_server_error(status) else None
 
 
 _REFINEMENTS: tuple[tuple[frozenset[Kind], Callable[[_Report], bool], Kind], ...] = (

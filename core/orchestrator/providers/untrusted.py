@@ -7,7 +7,6 @@ stack. Whoever reads a field of a foreign body reads it through this module.
 
 import json
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,8 +17,6 @@ _IDENTIFYING_LENGTH = 8
 """A piece of a key this long narrows the key down; anything shorter could be chance."""
 
 _REDACTED = "[redacted]"
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs"})
-"""Unicode categories that a log line must not hold: control, format (bidi overrides), surrogates."""
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -38,8 +35,10 @@ def as_mapping(value: object) -> Mapping[str, Any]:
 
 
 def as_text(value: object) -> str | None:
-    """Return a string that any encoder takes, or None for anything but a string."""
-    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if isinstance(value, str) else None
+    """Return a string that any encoder and any database takes, or None for anything but a string."""
+    if not isinstance(value, str):
+        return None
+    return value.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def as_number(value: object) -> float | None:
@@ -58,7 +57,8 @@ def one_line(text: object, limit: int = MESSAGE_LIMIT) -> str:
     if not isinstance(text, str):
         return ""
     words = " ".join(text[: 20 * limit].split())
-    visible = "".join(character for character in words if unicodedata.category(character) not in _INVISIBLE)
+    # Not printable: control characters, surrogates, and the marks that reverse the direction of a log line.
+    visible = "".join(filter(str.isprintable, words))
     return visible if len(visible) <= limit else visible[: limit - 1] + "…"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -61,6 +61,15 @@ class Database:
         """
         async with self.write() as connection:
             await connection.run_sync(_upgrade)
+
+    async def ping(self) -> None:
+        """Return if the database answers.
+
+        Raises:
+            StorageUnavailableError: it does not.
+        """
+        async with self.read() as connection:
+            await connection.execute(select(1))
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,0 +1,219 @@
+"""Composition root: the `orchestrator` command."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from temporalio.client import WorkflowHistory
+
+from api.app import create_app
+from api.server import serve
+from core.orchestrator.application import start_application
+from core.orchestrator.config import Settings, load_settings
+from core.orchestrator.errors import ConfigurationError, OrchestratorError
+from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.processes import stop_requested
+from core.orchestrator.storage.database import open_database
+from core.orchestrator.usage import GroupBy, UsageReport, UsageReports, UsageSum
+from embedded.up import up as run_everything
+from temporal.client import connect
+from temporal.replay import histories_of, history_in, history_of
+from temporal.replay import replay as replay_histories
+from temporal.setup import prepare_namespace
+from worker import run_worker
+from workflows import WORKFLOWS
+
+app = typer.Typer(
+    help="The durable LLM layer: every interaction with a persona is a Temporal workflow.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console()
+
+DataDir = Annotated[Path | None, typer.Option(help="Databases and process records. [default: .orchestrator]")]
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the API. [default: 8000]")] = None,
+    temporal_port: Annotated[int | None, typer.Option(help="Port of Temporal. [default: 7233]")] = None,
+    ui_port: Annotated[int | None, typer.Option(help="Port of the Temporal UI. [default: 8233]")] = None,
+    data_dir: DataDir = None,
+    hello: Annotated[bool, typer.Option(help="Perform one interaction when all is ready.")] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C: Temporal, worker, API and, without a key, a stand-in.
+
+    With TEMPORAL_ADDRESS set, that Temporal is used instead of one of our own.
+    """
+    settings = load_settings(API_PORT=port, TEMPORAL_PORT=temporal_port, TEMPORAL_UI_PORT=ui_port, DATA_DIR=data_dir)
+    asyncio.run(run_everything(settings, out, hello=hello))
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker against TEMPORAL_ADDRESS until SIGTERM; the same as `python worker.py`."""
+    asyncio.run(run_worker(load_settings()))
+
+
+@app.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8000]")] = None,
+) -> None:
+    """Run one API process against TEMPORAL_ADDRESS until SIGTERM."""
+    asyncio.run(_api(load_settings(API_HOST=host, API_PORT=port)))
+
+
+async def _api(settings: Settings) -> None:
+    stop = stop_requested()
+    application = await start_application(settings)
+    try:
+        front = create_app(application, await connect(settings, lazy=True))
+        await serve(front, settings, stop=stop, grace=settings.shutdown_grace)
+    finally:
+        await application.close()
+
+
+@app.command()
+def setup() -> None:
+    """Prepare a fresh Temporal cluster and database: search attributes, retention, schema. Safe to repeat."""
+    asyncio.run(_setup(load_settings()))
+
+
+async def _setup(settings: Settings) -> None:
+    database = open_database(settings.database_path)
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
+    out.print(f"database {settings.database_path}: the schema is up to date", soft_wrap=True)
+    client = await connect(settings)
+    changes = await prepare_namespace(client, timedelta(days=settings.HISTORY_RETENTION_DAYS))
+    for change in changes or ["nothing to change"]:
+        out.print(f"namespace {client.namespace}: {change}")
+
+
+@app.command()
+def usage(
+    group_by: Annotated[GroupBy, typer.Option(help="What to sum by.")] = GroupBy.MODEL,
+    since: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First day, UTC.")] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last day, UTC.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show tokens and cost."""
+    report = asyncio.run(_usage(load_settings(), group_by, _day(since), _day(until)))
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        out.print(_usage_table(report))
+
+
+async def _usage(settings: Settings, group_by: GroupBy, since: date | None, until: date | None) -> UsageReport:
+    database = open_database(settings.database_path)
+    try:
+        await database.migrate()
+        return await UsageReports(database).report(group_by, since, until)
+    finally:
+        await database.close()
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"'{text}' is not a day such as 2026-01-31") from None
+
+
+def _usage_table(report: UsageReport) -> Table:
+    table = Table(report.group_by, caption="cost in USD; unknown: calls whose cost no provider told")
+    for heading in ("interactions", "calls", "prompt", "completion", "total tokens", "cost", "unknown"):
+        table.add_column(heading, justify="right")
+    for item in report.items:
+        table.add_row(item.key or "-", *_usage_cells(item))
+    table.add_section()
+    table.add_row("all", *_usage_cells(report.total))
+    return table
+
+
+def _usage_cells(item: UsageSum) -> list[str]:
+    counts = (item.interactions, item.calls, item.prompt_tokens, item.completion_tokens, item.total_tokens)
+    cost = "unknown" if item.cost_usd is None else f"{item.cost_usd:.6f}"
+    return [*(f"{count:,}" for count in counts), cost, f"{item.unknown_cost_calls:,}"]
+
+
+@app.command()
+def replay(
+    workflow_id: Annotated[str | None, typer.Argument(help="Such as interaction-0198….")] = None,
+    query: Annotated[str | None, typer.Option(help="Replay all that match, such as 'Fallbacks > 0'.")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="A file written by `temporal workflow show --output json`.")
+    ] = None,
+) -> None:
+    """Replay histories against the code of today and say what differs; exit code 1 if anything does."""
+    if sum(source is not None for source in (workflow_id, query, history)) != 1:
+        raise ConfigurationError("replay needs exactly one of WORKFLOW_ID, --query and --history")
+    if not asyncio.run(_replay(load_settings(), workflow_id, query, history)):
+        raise typer.Exit(1)
+
+
+async def _replay(settings: Settings, workflow_id: str | None, query: str | None, history: Path | None) -> bool:
+    histories: AsyncIterator[WorkflowHistory]
+    if history is not None:
+        histories = history_in(history)
+    elif query is not None:
+        histories = histories_of(await connect(settings), query)
+    else:
+        histories = history_of(await connect(settings), str(workflow_id))
+    same = different = 0
+    async for result in replay_histories(WORKFLOWS, histories):
+        if result.difference is None:
+            same += 1
+            out.print(f"same     {result.workflow_id}  {result.events} events", soft_wrap=True)
+        else:
+            different += 1
+            out.print(f"differs  {result.workflow_id}  {result.difference}", soft_wrap=True, markup=False)
+    out.print(f"{same} go the same way, {different} differ")
+    return different == 0
+
+
+@app.command()
+def personas(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check the persona files and list the personas."""
+    library = PersonaLibrary.load(load_settings().PERSONAS_DIR)
+    if as_json:
+        typer.echo(json.dumps([{**persona.model_dump(), "version": persona.version} for persona in library], indent=2))
+        return
+    table = Table("id", "name", "version", "model", "description")
+    for persona in library:
+        table.add_row(persona.id, persona.name, persona.version, persona.model or "default", persona.description)
+    out.print(table)
+
+
+def main() -> None:
+    """Run the command line; a wrong setting is one line and exit code 2, another failure exit code 1."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _complain(str(error), 2)
+    except OrchestratorError as error:
+        _complain(str(error), 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(message: str, code: int) -> None:
+    for line in message.splitlines():
+        print(f"error: {line}" if not line.startswith(" ") else line, file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The whole system on one machine, by one command: what `orchestrator up` runs."""

@@ -1,0 +1,110 @@
+"""`orchestrator up`: Temporal, the worker, the API and, without a key, the stand-in; ended together."""
+
+import asyncio
+from datetime import timedelta
+
+from rich.console import Console
+from temporalio.client import Client
+
+from api.app import create_app
+from api.server import serve
+from core.orchestrator.application import Application, start_application
+from core.orchestrator.config import Settings
+from core.orchestrator.processes import stop_requested
+from embedded.children import Children
+from embedded.first_interaction import show_first_interaction
+from embedded.ports import check_port_is_free
+from embedded.standin_server import start_standin
+from embedded.temporal_server import HOST, start_temporal
+from temporal.client import connect
+from temporal.setup import prepare_namespace
+from worker import build_worker
+
+
+async def up(settings: Settings, console: Console, *, hello: bool) -> None:
+    """Run everything until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: with TEMPORAL_ADDRESS set, that server is used instead of one of our own.
+        console: where progress is shown.
+        hello: perform one interaction when all is ready.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or a port is in use; nothing is left running.
+        ChildFailedError: Temporal or the stand-in did not start; nothing is left running.
+        WorkflowServiceUnavailableError: the Temporal at TEMPORAL_ADDRESS does not answer.
+    """
+    stop = stop_requested()
+    children = Children(settings.DATA_DIR)
+    for name in children.take_over():
+        console.print(f"[yellow]ended[/yellow] {name}, left over from an earlier run")
+    _check_ports(settings)
+    try:
+        await _run(settings, console, children, stop, hello=hello)
+    finally:
+        await children.stop()
+        console.print("stopped")
+
+
+async def _run(settings: Settings, console: Console, children: Children, stop: asyncio.Event, *, hello: bool) -> None:
+    if settings.OPENROUTER_API_KEY is None:
+        settings = await start_standin(settings, children)
+        console.print(
+            f"[green]✓[/green] stand-in for OpenRouter at {settings.OPENROUTER_BASE_URL}\n"
+            "  [bold yellow]OPENROUTER_API_KEY is not set: replies come from the stand-in, not a model.[/bold yellow]"
+        )
+    application = await start_application(settings)
+    try:
+        client = await _temporal(settings, console, children)
+        await _serve(application, client, console, stop, hello=hello)
+    finally:
+        await application.close()
+
+
+async def _temporal(settings: Settings, console: Console, children: Children) -> Client:
+    if settings.TEMPORAL_ADDRESS is not None:
+        client = await connect(settings)
+        await prepare_namespace(client, timedelta(days=settings.HISTORY_RETENTION_DAYS))
+        console.print(f"[green]✓[/green] Temporal at {settings.TEMPORAL_ADDRESS}")
+        return client
+    with console.status("starting the Temporal dev server"):
+        client = await start_temporal(settings, children)
+    console.print(
+        f"[green]✓[/green] Temporal dev server at {HOST}:{settings.TEMPORAL_PORT}, its UI at {_ui_url(settings)}"
+    )
+    return client
+
+
+async def _serve(
+    application: Application, client: Client, console: Console, stop: asyncio.Event, *, hello: bool
+) -> None:
+    settings = application.settings
+    # First the callers get their answers, while the worker still works; then the worker finishes its calls.
+    grace = settings.shutdown_grace / 2
+    ready = asyncio.Event()
+    async with build_worker(application, client, grace):
+        console.print(f"[green]✓[/green] worker on task queue '{settings.TASK_QUEUE}'")
+        front = create_app(application, client)
+        serving = asyncio.create_task(serve(front, settings, stop=stop, grace=grace, ready=ready))
+        listening = asyncio.create_task(ready.wait())
+        await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+        if ready.is_set():
+            url = f"http://{settings.API_HOST}:{settings.API_PORT}"
+            console.print(f"[green]✓[/green] API at {url}, its docs at {url}/docs")
+            if hello and not stop.is_set():
+                await show_first_interaction(settings, _ui_url(settings), console)
+            console.print("\nCtrl-C stops everything; conversations are kept.")
+        await serving
+        console.print("stopping …")
+
+
+def _check_ports(settings: Settings) -> None:
+    check_port_is_free(settings.API_HOST, settings.API_PORT, "API", "--port")
+    if settings.TEMPORAL_ADDRESS is None:
+        check_port_is_free(HOST, settings.TEMPORAL_PORT, "Temporal", "--temporal-port")
+        check_port_is_free(HOST, settings.TEMPORAL_UI_PORT, "Temporal UI", "--ui-port")
+
+
+def _ui_url(settings: Settings) -> str:
+    return f"http://{HOST}:{settings.TEMPORAL_UI_PORT}"
