@@ -5,9 +5,6 @@ import re
 import sys
 import time
 
-from pydantic import SecretStr
-
-from core.orchestrator.config import Settings
 from embedded.children import ChildFailedError, Children
 
 _START_SECONDS = 30
@@ -15,8 +12,8 @@ _PAUSE_SECONDS = 0.05
 _READY = re.compile(r"ready: (http://\S+)")
 
 
-async def start_standin(settings: Settings, children: Children) -> Settings:
-    """Start the stand-in on a free port and return settings that point to it.
+async def start_standin(children: Children) -> str:
+    """Start the stand-in on a free port and return its base URL.
 
     Raises:
         ChildFailedError: it ended, or was not ready in time.
@@ -28,4 +25,4 @@ async def start_standin(settings: Settings, children: Children) -> Settings:
         if time.monotonic() > deadline:
             raise ChildFailedError(f"{child.name} was not ready in time:\n{child.tail()}")
         await asyncio.sleep(_PAUSE_SECONDS)
-    return settings.model_copy(update={"OPENROUTER_BASE_URL": ready[1], "OPENROUTER_API_KEY": SecretStr("stand-in")})
+    return ready[1]

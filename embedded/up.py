@@ -3,12 +3,13 @@
 import asyncio
 from datetime import timedelta
 
+from pydantic import SecretStr
 from rich.console import Console
 from temporalio.client import Client
 
 from api.app import create_app
 from api.server import serve
-from core.orchestrator.application import Application, start_application
+from core.orchestrator.application import Application, register_openrouter, start_application
 from core.orchestrator.config import Settings
 from core.orchestrator.processes import stop_requested
 from embedded.children import Children
@@ -47,18 +48,23 @@ async def up(settings: Settings, console: Console, *, hello: bool) -> None:
 
 
 async def _run(settings: Settings, console: Console, children: Children, stop: asyncio.Event, *, hello: bool) -> None:
-    if settings.OPENROUTER_API_KEY is None:
-        settings = await start_standin(settings, children)
-        console.print(
-            f"[green]✓[/green] stand-in for OpenRouter at {settings.OPENROUTER_BASE_URL}\n"
-            "  [bold yellow]OPENROUTER_API_KEY is not set: replies come from the stand-in, not a model.[/bold yellow]"
-        )
     application = await start_application(settings)
     try:
+        if settings.OPENROUTER_API_KEY is None:
+            await _use_standin(settings, console, children)
         client = await _temporal(settings, console, children)
         await _serve(application, client, console, stop, hello=hello)
     finally:
         await application.close()
+
+
+async def _use_standin(settings: Settings, console: Console, children: Children) -> None:
+    url = await start_standin(children)
+    register_openrouter(
+        settings.model_copy(update={"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": SecretStr("stand-in")})
+    )
+    console.print(f"[green]✓[/green] stand-in for OpenRouter at {url}")
+    console.print("  [bold yellow]OPENROUTER_API_KEY is not set: replies come from the stand-in, not a model.[/]")
 
 
 async def _temporal(settings: Settings, console: Console, children: Children) -> Client:

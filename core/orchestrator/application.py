@@ -72,16 +72,7 @@ async def start_application(settings: Settings) -> Application:
     """
     key = settings.OPENROUTER_API_KEY
     configure_logging(settings.LOG_LEVEL, [key.get_secret_value()] if key else [])
-    register_llm_provider(
-        DEFAULT_PROVIDER,
-        lambda: OpenRouterProvider(
-            api_key=settings.OPENROUTER_API_KEY,
-            base_url=settings.OPENROUTER_BASE_URL,
-            default_model=settings.DEFAULT_LLM_MODEL,
-            first_token_timeout=settings.first_token_timeout,
-            stall_timeout=settings.stall_timeout,
-        ),
-    )
+    register_openrouter(settings)
     load_plugins(settings.PLUGINS)
     log_events(events)
     personas = PersonaLibrary.load(settings.PERSONAS_DIR)
@@ -93,3 +84,17 @@ async def start_application(settings: Settings) -> Application:
     database = open_database(settings.database_path)
     await database.migrate()
     return Application(settings=settings, database=database, personas=personas)
+
+
+def register_openrouter(settings: Settings) -> None:
+    """Make OpenRouter, or what stands in for it, the default provider."""
+    register_llm_provider(
+        DEFAULT_PROVIDER,
+        lambda: OpenRouterProvider(
+            api_key=settings.OPENROUTER_API_KEY,
+            base_url=settings.OPENROUTER_BASE_URL,
+            default_model=settings.DEFAULT_LLM_MODEL,
+            first_token_timeout=settings.first_token_timeout,
+            stall_timeout=settings.stall_timeout,
+        ),
+    )

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     HISTORY_RETENTION_DAYS: Annotated[int, Field(ge=1, le=3650)] = 30
     """How long Temporal keeps the history of an interaction that has ended."""
     DEFAULT_PERSONA_ID: str = "cherry"
-    PERSONAS_DIR: Path = Path("personas")
+    PERSONAS_DIR: Path = Path(__file__).parents[2] / "personas"
     MEMORY_TOKEN_BUDGET: Annotated[int, Field(ge=0, le=10_000_000)] = 4000
     """Estimated tokens of earlier messages that a prompt may hold."""
     DATA_DIR: Path = Path(".orchestrator")
