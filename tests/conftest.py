@@ -1,0 +1,68 @@
+"""Fixtures for every test: the real Temporal dev server, the stand-in, and our processes."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+
+from core.orchestrator.config import Settings
+from embedded.children import Children
+from embedded.temporal_server import start_temporal
+from standin import StandIn
+from tests.harness import System, free_port
+
+
+@pytest.fixture(scope="session")
+async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """A Temporal dev server as `orchestrator up` runs it, for the whole test run."""
+    directory = tmp_path_factory.mktemp("temporal")
+    settings = Settings(_env_file=None, DATA_DIR=directory, TEMPORAL_PORT=free_port(), TEMPORAL_UI_PORT=free_port())
+    children = Children(directory)
+    children.take_over()
+    try:
+        yield await start_temporal(settings, children)
+    finally:
+        await children.stop()
+
+
+@pytest.fixture(scope="session")
+async def temporal_address(temporal: Client) -> str:
+    return temporal.service_client.config.target_host
+
+
+@pytest.fixture(scope="session")
+async def shared_standin() -> AsyncIterator[StandIn]:
+    async with StandIn() as standin:
+        yield standin
+
+
+@pytest.fixture(scope="session")
+async def shared_system(
+    temporal_address: str, shared_standin: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[System]:
+    """One API and one worker that tests share if they leave them running."""
+    system = System(temporal_address, shared_standin, tmp_path_factory.mktemp("system"))
+    try:
+        await system.start_worker()
+        await system.start_api()
+        yield system
+    finally:
+        await system.stop()
+
+
+@pytest.fixture
+def system(shared_system: System) -> System:
+    """The shared system, with a stand-in that has forgotten the test before."""
+    shared_system.standin.reset()
+    return shared_system
+
+
+@pytest.fixture
+async def own_system(temporal_address: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """A system of the test's own, nothing started yet: for tests that kill."""
+    async with StandIn() as standin:
+        system = System(temporal_address, standin, tmp_path_factory.mktemp("own"))
+        try:
+            yield system
+        finally:
+            await system.stop()
