@@ -1,0 +1,54 @@
+# Everything runs in .venv, which every verb that needs it makes by itself. Needs Python 3.11 or newer, and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check fix lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+install: .venv/installed ## set up .venv with what the service needs
+
+run: .venv/installed ## run everything on this machine until Ctrl-C, and show one interaction
+	@$(BIN)/orchestrator up --hello $(ARGS)
+
+test: .venv/installed-dev ## run the tests against real processes; ARGS="tests/api -k name" runs a part
+	@$(BIN)/pytest $(ARGS)
+
+check: .venv/installed-dev ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: .venv/installed-dev ## format, and mend what lint can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: .venv/installed-dev ## choose the newest versions that pyproject.toml allows and lock them
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade $(LOCK) --build-deps-for=editable --output-file=requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
+
+LOCK := --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options
+
+clean: ## remove .venv and caches; conversations in .orchestrator stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another with PYTHON=…") if sys.version_info < (3, 11) else None'
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "installing the service (once)"
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --requirement requirements.lock
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock .venv/installed
+	@echo "installing what tests and checks need (once)"
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --requirement requirements-dev.lock
+	@touch $@
