@@ -10,6 +10,7 @@ from datetime import timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.failures import only_storage_is_retried
 from core.orchestrator.contracts import CallModel, ModelAnswer
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.interactions.calling import FailedCall, ModelCaller, Progress
@@ -35,7 +36,8 @@ class CallModelActivity:
         progress = Progress()
         heartbeats = asyncio.create_task(_heartbeat(progress))
         try:
-            outcome = await self._caller.call(request.interaction_id, request.call, progress, _interruption)
+            with only_storage_is_retried():
+                outcome = await self._caller.call(request.interaction_id, request.call, progress, _interruption)
         except asyncio.CancelledError:
             if activity.cancellation_details() and _interruption() is ErrorType.CANCELLED:
                 raise

@@ -7,29 +7,44 @@ A provider makes ONE upstream call per invocation and never retries: Temporal ow
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from core.orchestrator.contracts import Message, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError
+from core.orchestrator.providers.untrusted import as_text, one_line
+
+_LABEL_CHARACTERS = 200
+"""A label of an upstream ends up in columns and search attributes; a longer one says no more."""
+
+
+def _sound(text: object) -> object:
+    return as_text(text) if isinstance(text, str) else text
+
+
+def _short(text: object) -> object:
+    return one_line(text, _LABEL_CHARACTERS) if isinstance(text, str) else text
+
+
+Label = Annotated[str, BeforeValidator(_short)]
 
 
 class ChatCompletion(BaseModel):
-    """One whole answer of a model."""
+    """One whole answer of a model. Whatever a provider puts in, what is read here can be stored and sent on."""
 
     model_config = ConfigDict(extra="ignore")
 
-    content: str
-    model: str | None = None
+    content: Annotated[str, BeforeValidator(_sound)]
+    model: Label | None = None
     """The model that answered, which may differ from the one that was asked."""
-    upstream_provider: str | None = None
+    upstream_provider: Label | None = None
     """Who served it, as the provider names it (OpenRouter: `provider`)."""
-    finish_reason: str | None = None
+    finish_reason: Label | None = None
     """`stop`, `length`, `tool_calls` or `content_filter`; a refusal is an answer (`content_filter`)."""
     usage: Usage | None = None
     """None where the provider did not say: unknown, never 0."""
-    generation_id: str | None = None
+    generation_id: Label | None = None
 
     @classmethod
     def of(cls, value: "ChatCompletion | Mapping[str, Any] | str | None") -> "ChatCompletion":
