@@ -3,6 +3,7 @@
 The composition roots (`worker.py`, `api/app.py`, `cli.py`) build their parts on top of it.
 """
 
+import logging
 from dataclasses import dataclass, field
 
 from core.orchestrator.agents.base import Agent
@@ -23,6 +24,8 @@ from core.orchestrator.providers.registry import DEFAULT_PROVIDER, llm_providers
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database, open_database
 from core.orchestrator.usage import UsageReports
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,12 @@ class Application:
         return UsageReports(self.database)
 
     async def close(self) -> None:
-        """Release connections."""
+        """Release connections; a provider that fails to is logged and keeps nobody else from it."""
         for provider in self.providers.made():
-            await provider.aclose()
+            try:
+                await provider.aclose()
+            except Exception:
+                logger.exception("provider '%s' could not be closed", provider.provider_name)
         await self.database.close()
 
 
@@ -82,7 +88,11 @@ async def start_application(settings: Settings) -> Application:
         )
     check_formatters(personas)
     database = open_database(settings.database_path)
-    await database.migrate()
+    try:
+        await database.migrate()
+    except BaseException:
+        await database.close()
+        raise
     return Application(settings=settings, database=database, personas=personas)
 
 

@@ -73,6 +73,13 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("OPENROUTER_API_KEY", mode="before")
+    @classmethod
+    def _strip_blanks(cls, value: Any) -> Any:
+        if isinstance(value, str):  # pasted with a line break, it would fit into no header
+            return value.strip() or None
+        return value
+
     @field_validator("OPENROUTER_BASE_URL")
     @classmethod
     def _is_http(cls, value: str) -> str:
@@ -83,8 +90,8 @@ class Settings(BaseSettings):
     @field_validator("DATABASE_URL")
     @classmethod
     def _is_sqlite(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("sqlite:///"):
-            raise ValueError("must be sqlite:///PATH")
+        if value is not None and (not value.startswith("sqlite:///") or value in ("sqlite:///", "sqlite:///:memory:")):
+            raise ValueError("must be sqlite:///PATH: processes share the file")
         return value
 
     @property
@@ -121,3 +128,5 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigurationError("; ".join(lines)) from None
+    except UnicodeDecodeError:  # its message would show a part of the file
+        raise ConfigurationError(".env: is not UTF-8 text") from None

@@ -90,14 +90,14 @@ class EventBus:
 
     def __init__(self) -> None:
         """Start with no subscribers."""
-        self._subscribers: dict[str, list[Subscriber]] = defaultdict(list)
+        self._subscribers: dict[str, dict[object, Subscriber]] = defaultdict(dict)
         self._running: set[asyncio.Future[None]] = set()
 
     def subscribe(self, event_type: str, callback: Subscriber) -> Callable[[], None]:
         """Call `callback` with every event of a type, such as `attempt.failed`, or of all with `*`.
 
         Returns:
-            A function that ends the subscription.
+            A function that ends the subscription; called again, it does nothing.
 
         Raises:
             ValueError: no event has that type.
@@ -105,12 +105,17 @@ class EventBus:
         known = {EVERY_EVENT} | {event.type for event in InteractionEvent.__subclasses__()}
         if event_type not in known:
             raise ValueError(f"no event has the type '{event_type}'; known are {', '.join(sorted(known))}")
-        self._subscribers[event_type].append(callback)
-        return lambda: self._subscribers[event_type].remove(callback)
+        subscription = object()  # a callback may be subscribed more than once
+
+        def unsubscribe() -> None:
+            self._subscribers[event_type].pop(subscription, None)
+
+        self._subscribers[event_type][subscription] = callback
+        return unsubscribe
 
     def publish(self, event: InteractionEvent) -> None:
         """Tell every subscriber; never raises."""
-        for callback in (*self._subscribers[event.type], *self._subscribers[EVERY_EVENT]):
+        for callback in (*self._subscribers[event.type].values(), *self._subscribers[EVERY_EVENT].values()):
             try:
                 outcome = callback(event)
                 if inspect.isawaitable(outcome):

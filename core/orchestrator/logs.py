@@ -5,7 +5,8 @@ Library code logs through the standard library's `logging`; this module decides 
 
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -28,16 +29,18 @@ def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        # Text before it is redacted. A prettier traceback, drawn after, would show local variables and their secrets.
+        structlog.processors.format_exc_info,
     ]
-    if not terminal:
-        shared.append(structlog.processors.format_exc_info)
-    renderer: Processor = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    renderer: Processor = structlog.processors.JSONRenderer()
+    if terminal:
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     handler = logging.StreamHandler()
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _redactor([secret for secret in secrets if secret]),
+            _redactor(secrets),
             renderer,
         ],
     )
@@ -50,14 +53,25 @@ def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
 
 
 def _redactor(secrets: Collection[str]) -> Processor:
+    longest_first = sorted(filter(None, secrets), key=len, reverse=True)  # one may be the beginning of another
+
+    def redacted(value: Any) -> Any:
+        match value:
+            case str():
+                for secret in longest_first:
+                    value = value.replace(secret, _REDACTED)
+                return value
+            case Mapping():
+                return {redacted(key): redacted(item) for key, item in value.items()}
+            case list() | tuple():
+                return [redacted(item) for item in value]
+            case bool() | int() | float() | None:
+                return value
+            case _:
+                return redacted(repr(value))
+
     def redact(_logger: object, _method: str, record: EventDict) -> EventDict:
-        for key, value in record.items():
-            text = value if isinstance(value, str) else repr(value)
-            if any(secret in text for secret in secrets):
-                for secret in secrets:
-                    text = text.replace(secret, _REDACTED)
-                record[key] = text
-        return record
+        return {key: redacted(value) for key, value in record.items()}
 
     return redact
 

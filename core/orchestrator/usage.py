@@ -7,7 +7,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import ColumnElement, Select, case, func, null, select
 
 from core.orchestrator.contracts import Contract
 from core.orchestrator.storage.database import Database
@@ -71,14 +71,14 @@ class UsageReports:
         until: date | None = None,
         user_id: str | None = None,
     ) -> UsageReport:
-        """Return usage between two days (UTC, both included), the costliest group first; days in their order.
+        """Return usage between two days (UTC, both included), the costliest group first; days in order.
 
         Raises:
             StorageUnavailableError: the database did not answer.
         """
         key = _COLUMNS[group_by]
         grouped = _within(_sums(key), since, until, user_id).group_by(key)
-        order = [key] if group_by is GroupBy.DAY else [func.sum(attempts.c.cost_usd).desc(), key]
+        order = [key] if group_by is GroupBy.DAY else [func.sum(attempts.c.cost_usd).desc().nulls_last(), key]
         async with self._database.read() as connection:
             rows = await connection.execute(grouped.order_by(*order))
             items = [UsageSum.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - documented API
@@ -92,7 +92,7 @@ class UsageReports:
 
 def _sums(key: ColumnElement[Any] | None) -> Select[Any]:
     unknown = attempts.c.billable & attempts.c.cost_usd.is_(None)
-    label = (key if key is not None else func.max(None)).label("key")
+    label = (key if key is not None else null()).label("key")
     return select(
         label,
         func.count(attempts.c.interaction_id.distinct()).label("interactions"),

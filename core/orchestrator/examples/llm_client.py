@@ -36,7 +36,7 @@ def interact(url: str, body: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ClientError: the service is not up, or refused the request.
     """
-    return _post(f"{url}/api/llm/interact", body)
+    return _post(url, "/api/llm/interact", body)
 
 
 def direct(url: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -45,12 +45,12 @@ def direct(url: str, body: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ClientError: the service is not up, or refused the request.
     """
-    return _post(f"{url}/api/llm/direct", body)
+    return _post(url, "/api/llm/direct", body)
 
 
-def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+def _post(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     try:
-        response = httpx.post(url, json=body, timeout=httpx.Timeout(10, read=_READ_TIMEOUT_SECONDS))
+        response = httpx.post(f"{url}{path}", json=body, timeout=httpx.Timeout(10, read=_READ_TIMEOUT_SECONDS))
         answer = response.json()
     except httpx.UnsupportedProtocol as error:
         raise ClientError(f"{url} is not an http:// or https:// address") from error

@@ -5,6 +5,7 @@ is decided here too, from the ledger: tries are counted per kind of error, and a
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus
 from core.orchestrator.interactions.ledger import AttemptLedger, Timing
 from core.orchestrator.interactions.store import Clock, InteractionStore, Prompt, utc_now
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
+from core.orchestrator.providers.untrusted import as_text, one_line
 from core.orchestrator.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MAX_REPLY_CHARACTERS = 1_000_000
-"""A longer reply would not fit a workflow's payload, which Temporal limits to 2 MB; the rest is cut off."""
+"""A model that does not stop is stopped here."""
+_MAX_REPLY_BYTES = 1_500_000
+"""As JSON. A longer reply would not fit a workflow's payload, which Temporal limits to 2 MB; the rest is cut off."""
 _FIRST_BACKOFF = timedelta(milliseconds=500)
 _WRITE_PAUSES_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 10, 10)
 
@@ -99,24 +103,34 @@ class ModelCaller:
             UnknownResourceError: the interaction has no prompt.
             StorageUnavailableError: the database did not answer.
         """
-        if await self._ledger.finished_text(interaction_id, call.place) is not None:
-            return await self._answer(interaction_id, call)
         prompt = await self._store.prompt(interaction_id)
         ordinal = await self._ledger.begin(interaction_id, call, self._clock())
+        if ordinal is None:
+            return await self._answer(interaction_id, call)
         progress.ordinal = ordinal
         self._events.publish(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
         watch = _Stopwatch()
         try:
             async with asyncio.timeout(self._call_timeout.total_seconds()):
                 completion = await self._complete(call, prompt, progress, watch)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if not _is_cancelled():
+                return await self._failed(interaction_id, call, ordinal, self._as_provider_error(error, call), watch)
             await self._record_interruption(interaction_id, ordinal, interruption(), watch)
             raise
         except Exception as error:  # noqa: BLE001 - a provider is other people's code
             return await self._failed(interaction_id, call, ordinal, self._as_provider_error(error, call), watch)
-        kept = await _insist(
-            lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, watch.timing())
-        )
+        try:
+            kept = await _insist(
+                lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, watch.timing())
+            )
+        except StorageUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what no database takes would be paid for again and again
+            malformed = LLMProviderServiceError(
+                f"the answer cannot be stored: {error}", error_type=ErrorType.MALFORMED, may_be_billed=True
+            )
+            return await self._failed(interaction_id, call, ordinal, malformed, watch)
         if not kept:
             logger.warning("a newer call has begun; the answer of attempt %d is dropped", ordinal)
             return FailedCall(
@@ -131,17 +145,22 @@ class ModelCaller:
         stream = provider.stream_chat_completion(prompt.messages, call.model, prompt.temperature, prompt.max_tokens)
         pieces: list[str] = []
         completion: ChatCompletion | None = None
-        async with aclosing(stream):  # however it is left, the upstream call ends with ours
-            async for item in stream:
-                if isinstance(item, ChatCompletion):
-                    completion = item
-                    break
-                watch.first_token()
-                pieces.append(item)
-                progress.characters += len(item)
-                if progress.characters > _MAX_REPLY_CHARACTERS:
-                    text = "".join(pieces)[:_MAX_REPLY_CHARACTERS]
-                    return ChatCompletion(content=text, finish_reason="length")
+        try:
+            async with aclosing(stream):  # however it is left, the upstream call ends with ours
+                async for item in stream:
+                    if isinstance(item, ChatCompletion):
+                        completion = item
+                        break
+                    watch.first_token()
+                    pieces.append(item)
+                    progress.characters += len(item)
+                    if progress.characters > _MAX_REPLY_CHARACTERS:
+                        completion = ChatCompletion(content="".join(pieces), finish_reason="length")
+                        break
+        except Exception:
+            if completion is None:
+                raise
+            logger.warning("provider '%s' failed after its answer", call.provider, exc_info=True)
         if completion is None:
             raise LLMProviderServiceError(
                 "the stream ended without a completion", error_type=ErrorType.TRUNCATED, may_be_billed=True
@@ -150,9 +169,9 @@ class ModelCaller:
             raise LLMProviderServiceError(
                 "the model returned no text", error_type=ErrorType.EMPTY, posture=Posture(tries=2), may_be_billed=True
             )
-        return completion
+        return _storable(completion)
 
-    def _as_provider_error(self, error: Exception, call: PlannedCall) -> LLMProviderError:
+    def _as_provider_error(self, error: BaseException, call: PlannedCall) -> LLMProviderError:
         match error:
             case LLMProviderError():
                 return error
@@ -173,7 +192,7 @@ class ModelCaller:
         self, interaction_id: str, call: PlannedCall, ordinal: int, error: LLMProviderError, watch: "_Stopwatch"
     ) -> FailedCall:
         timing = watch.timing()
-        before = await self._ledger.attempts(interaction_id, call.place)
+        before = await _insist(lambda: self._ledger.attempts(interaction_id, call.place))
         tries = 1 + sum(attempt.error_type is error.error_type for attempt in before)
         wait = self._wait(error.posture, tries)
         wait_ms = None if wait is None else round(wait.total_seconds() * 1000)
@@ -191,9 +210,9 @@ class ModelCaller:
         )
         failure = CallFailure(
             error_type=error.error_type,
-            detail=str(error),
+            detail=one_line(str(error)),
             then=error.posture.then,
-            attempts=await self._ledger.attempts(interaction_id, call.place),
+            attempts=await _insist(lambda: self._ledger.attempts(interaction_id, call.place)),
         )
         return FailedCall(failure, wait)
 
@@ -252,11 +271,26 @@ class _Stopwatch:
         return round((time.monotonic() - self._started) * 1000)
 
 
-async def _insist(write: Callable[[], Awaitable[T]]) -> T:
-    """Write what has been paid for, waiting out a database that is away for a moment."""
+def _is_cancelled() -> bool:
+    """Say whether it is our own task that is cancelled, rather than one that a provider started."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _storable(completion: ChatCompletion) -> ChatCompletion:
+    """Return the completion with a text that the database takes and a payload holds."""
+    text = whole = (as_text(completion.content) or "")[:_MAX_REPLY_CHARACTERS]
+    while (size := len(json.dumps(text, ensure_ascii=False).encode())) > _MAX_REPLY_BYTES:
+        text = text[: len(text) * _MAX_REPLY_BYTES // size]
+    cut = len(text) < len(whole) or len(completion.content) > _MAX_REPLY_CHARACTERS
+    return completion.model_copy(update={"content": text} | ({"finish_reason": "length"} if cut else {}))
+
+
+async def _insist(access: Callable[[], Awaitable[T]]) -> T:
+    """Record what has been paid for, waiting out a database that is away for a moment."""
     for pause in _WRITE_PAUSES_SECONDS:
         try:
-            return await write()
+            return await access()
         except StorageUnavailableError:
             await asyncio.sleep(pause)
-    return await write()
+    return await access()

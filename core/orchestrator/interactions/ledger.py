@@ -6,20 +6,22 @@ the lost worker, should it wake, is refused: a reply is kept only by the call wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.contracts import Attempt, AttemptStatus, PlannedCall, Usage
+from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionError, PlannedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderError
 from core.orchestrator.providers.base import ChatCompletion
+from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts, completions, interactions
 
 _USAGE_FIELDS = tuple(Usage.model_fields)
-_UNSEEN = "the worker was lost during the call"
+LOST_CALL = InteractionError(type=ErrorType.WORKER_LOST, detail="the worker was lost during the call")
+"""Why a call was never closed, where nothing better is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +48,17 @@ class AttemptLedger:
         """Keep the ledger in `database`."""
         self._database = database
 
-    async def begin(self, interaction_id: str, call: PlannedCall, now: datetime) -> int:
+    async def begin(self, interaction_id: str, call: PlannedCall, now: datetime) -> int | None:
         """Open the row of a new call and close those of lost workers.
 
         Returns:
-            The call's ordinal in the interaction, from 1.
+            The call's ordinal in the interaction, from 1; None when the answer is kept already: a worker thought lost
+            may keep it up to this very transaction.
         """
         async with self._database.write() as connection:
-            await connection.execute(
-                update(attempts)
-                .where(attempts.c.interaction_id == interaction_id, attempts.c.status.is_(None))
-                .values(
-                    status=AttemptStatus.FAILED,
-                    error_type=ErrorType.WORKER_LOST,
-                    detail=_UNSEEN,
-                    billable=True,
-                )
-            )
+            if await _finished_text(connection, interaction_id, call.place) is not None:
+                return None
+            await close_open_calls(connection, interaction_id, LOST_CALL)
             latest = await connection.scalar(
                 select(func.max(attempts.c.ordinal)).where(attempts.c.interaction_id == interaction_id)
             )
@@ -81,7 +77,7 @@ class AttemptLedger:
                     place=call.place,
                     user_id=owner.user_id,
                     persona_id=owner.persona_id,
-                    day=now.date().isoformat(),
+                    day=now.astimezone(UTC).date().isoformat(),
                     provider=call.provider,
                     model=call.model,
                     started_at=now,
@@ -93,10 +89,10 @@ class AttemptLedger:
     async def succeed(
         self, interaction_id: str, place: int, ordinal: int, completion: ChatCompletion, timing: Timing
     ) -> bool:
-        """Close a call's row and keep its text, in one transaction.
+        """Close a call's row and keep its text, in one transaction; done twice, it is as done once.
 
         Returns:
-            False when a newer call has begun: then nothing was written.
+            False when a newer call has begun, or the interaction has ended: then nothing was written.
         """
         usage = completion.usage or Usage()
         async with self._database.write() as connection:
@@ -122,7 +118,9 @@ class AttemptLedger:
                         finish_reason=completion.finish_reason,
                     )
                 )
-            return closed
+                return True
+            kept = await _finished_text(connection, interaction_id, place)
+            return kept is not None and kept.ordinal == ordinal
 
     async def fail(
         self,
@@ -137,7 +135,7 @@ class AttemptLedger:
         """Close a call's row with its error.
 
         Returns:
-            False when a newer call has begun: then nothing was written.
+            False when it is closed already, by a newer call or the interaction's end: then nothing was written.
         """
         async with self._database.write() as connection:
             return await _close(
@@ -148,7 +146,7 @@ class AttemptLedger:
                 error_type=error.error_type,
                 http_status=error.http_status,
                 error_code=error.error_code,
-                detail=str(error),
+                detail=one_line(str(error)),
                 generation_id=error.generation_id,
                 billable=error.may_be_billed,
                 duration_ms=timing.duration_ms,
@@ -164,14 +162,27 @@ class AttemptLedger:
     async def finished_text(self, interaction_id: str, place: int) -> FinishedText | None:
         """Return the answer kept for a place of the plan, or None."""
         async with self._database.read() as connection:
-            row = (
-                await connection.execute(
-                    select(completions).where(
-                        completions.c.interaction_id == interaction_id, completions.c.place == place
-                    )
-                )
-            ).one_or_none()
-        return None if row is None else FinishedText(row.ordinal, row.text, row.finish_reason)
+            return await _finished_text(connection, interaction_id, place)
+
+
+async def close_open_calls(connection: AsyncConnection, interaction_id: str, error: InteractionError) -> None:
+    """Close the calls of an interaction that nobody has closed; what they cost is unknown."""
+    cancelled = error.type is ErrorType.CANCELLED
+    await connection.execute(
+        update(attempts)
+        .where(attempts.c.interaction_id == interaction_id, attempts.c.status.is_(None))
+        .values(
+            status=AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED,
+            error_type=error.type,
+            detail=error.detail,
+        )
+    )
+
+
+async def _finished_text(connection: AsyncConnection, interaction_id: str, place: int) -> FinishedText | None:
+    query = select(completions).where(completions.c.interaction_id == interaction_id, completions.c.place == place)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else FinishedText(row.ordinal, row.text, row.finish_reason)
 
 
 async def read_attempts(connection: AsyncConnection, interaction_id: str, place: int | None = None) -> list[Attempt]:

@@ -55,7 +55,7 @@ class PromptBuilder:
         self._memory_token_budget = memory_token_budget
 
     async def build(self, interaction_id: str, window: MemoryWindow | None) -> PromptPlan:
-        """Build the prompt of an interaction, keep it, and return the plan.
+        """Build the prompt of an interaction, keep it, and return the plan: without calls where it has ended already.
 
         Raises:
             UnknownResourceError: the interaction, its persona or its agent does not exist (any more).
@@ -67,11 +67,12 @@ class PromptBuilder:
             plan = await self._build_turn(request, window or MemoryWindow())
         else:
             plan = await self._build_completion(request)
-        self._events.publish(
-            InteractionInProgress(
-                interaction_id=interaction_id, agent=plan.agent, models=[call.model for call in plan.calls]
+        if plan.calls:
+            self._events.publish(
+                InteractionInProgress(
+                    interaction_id=interaction_id, agent=plan.agent, models=[call.model for call in plan.calls]
+                )
             )
-        )
         return plan
 
     async def _build_turn(self, request: InteractionRequest, window: MemoryWindow) -> PromptPlan:
@@ -110,7 +111,8 @@ class PromptBuilder:
         return self._result(plan, tokens, choice, persona)
 
     async def _build_completion(self, request: CompletionRequest) -> PromptPlan:
-        await self._store.begin_completion(request.interaction_id)
+        if not await self._store.begin_completion(request.interaction_id):
+            return PromptPlan(limits=self._limits)
         prompt = await self._store.prompt(request.interaction_id)
         plan = self._planner.plan(request)
         tokens = sum(_tokens(message) for message in prompt.messages)

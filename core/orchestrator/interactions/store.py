@@ -26,7 +26,7 @@ from core.orchestrator.contracts import (
     workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType, SessionOwnershipError, UnknownResourceError
-from core.orchestrator.interactions.ledger import read_attempts, total_usage
+from core.orchestrator.interactions.ledger import LOST_CALL, close_open_calls, read_attempts, total_usage
 from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import completions, interactions, messages, prompts, sessions
@@ -245,6 +245,8 @@ class InteractionStore:
 
     async def _end(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> None:
         now = self._clock()
+        # A call cut off by the deadline, or by the end of its worker, may have nobody left to close it.
+        await close_open_calls(connection, row.interaction_id, ending.error or LOST_CALL)
         await connection.execute(
             update(interactions)
             .where(interactions.c.interaction_id == row.interaction_id)

@@ -18,7 +18,7 @@ async def select_window(connection: AsyncConnection, session_id: str, before: in
     """Choose the newest messages of a session that fit a token budget.
 
     The cost depends on how many fit, never on how long the conversation is: the dropped ones are counted by their
-    numbers, not read.
+    numbers, not read, so that a turn without a reply counts among them as one with.
 
     Args:
         connection: an open transaction.
@@ -29,14 +29,16 @@ async def select_window(connection: AsyncConnection, session_id: str, before: in
     kept: list[tuple[int, int, str]] = []
     spent = 0
     oldest = before
-    while rows := (
-        await connection.execute(
-            select(messages.c.sequence, messages.c.tokens, messages.c.role)
-            .where(messages.c.session_id == session_id, messages.c.sequence < oldest, messages.c.in_memory)
-            .order_by(messages.c.sequence.desc())
-            .limit(_ROWS_PER_READ)
-        )
-    ).all():
+    whole = False  # whether the conversation fits to its beginning
+    while not whole:
+        rows = (
+            await connection.execute(
+                select(messages.c.sequence, messages.c.tokens, messages.c.role)
+                .where(messages.c.session_id == session_id, messages.c.sequence < oldest, messages.c.in_memory)
+                .order_by(messages.c.sequence.desc())
+                .limit(_ROWS_PER_READ)
+            )
+        ).all()
         fitting = 0
         for sequence, tokens, role in rows:
             if spent + tokens > budget:
@@ -46,18 +48,21 @@ async def select_window(connection: AsyncConnection, session_id: str, before: in
             kept.append((sequence, tokens, role))
         if fitting < len(rows):
             break
-        oldest = rows[-1].sequence
+        whole = len(rows) < _ROWS_PER_READ
+        if rows:
+            oldest = rows[-1].sequence
     # An answer whose question did not fit would open the prompt: models expect the user to speak first.
+    unasked = 0
     while kept and kept[-1][2] == "assistant":
         spent -= kept.pop()[1]
-    if not kept:
-        return MemoryWindow(dropped=before - 1)
+        unasked += 1
+    first = kept[-1][0] if kept else None
     return MemoryWindow(
-        first_sequence=kept[-1][0],
-        last_sequence=kept[0][0],
+        first_sequence=first,
+        last_sequence=kept[0][0] if kept else None,
         messages=len(kept),
         tokens=spent,
-        dropped=kept[-1][0] - 1,
+        dropped=unasked if whole else (first or before) - 1,
     )
 
 

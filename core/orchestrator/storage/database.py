@@ -8,27 +8,32 @@ because waiting inside SQLite is polling.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, select
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, event, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 
-_BUSY_TIMEOUT_MS = 5000
+_WAIT = timedelta(seconds=5)
+_CONNECTIONS = 16
 _WRITE = "orchestrator_write"
 
 
 class Database:
     """Transactions on one SQLite file, shared by any number of processes."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, wait: timedelta) -> None:
         """Use `open_database` to build one."""
         self._engine = engine
+        self._wait = wait
         self._writers = asyncio.Lock()
 
     @asynccontextmanager
@@ -48,19 +53,36 @@ class Database:
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        async with _translated(), self._writers, self._engine.connect() as connection:
+        async with _translated(), self._turn_to_write(), self._engine.connect() as connection:
             await connection.execution_options(**{_WRITE: True})
             async with connection.begin():
                 yield connection
+
+    @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        # Behind a locked file the queue would otherwise wait one lock's timeout after the other.
+        try:
+            async with asyncio.timeout(self._wait.total_seconds()):
+                await self._writers.acquire()
+        except TimeoutError:
+            raise StorageUnavailableError("the database did not answer: earlier writes are still waiting") from None
+        try:
+            yield
+        finally:
+            self._writers.release()
 
     async def migrate(self) -> None:
         """Bring the schema up to date; nothing happens when it is.
 
         Raises:
+            ConfigurationError: the database belongs to a later version.
             StorageUnavailableError: the database did not answer.
         """
-        async with self.write() as connection:
-            await connection.run_sync(_upgrade)
+        try:
+            async with self.write() as connection:
+                await connection.run_sync(_upgrade)
+        except CommandError as error:
+            raise ConfigurationError(f"the database was made by a later version: {error}") from error
 
     async def ping(self) -> None:
         """Return if the database answers.
@@ -76,17 +98,28 @@ class Database:
         await self._engine.dispose()
 
 
-def open_database(path: Path) -> Database:
-    """Prepare the SQLite database at `path`; its folder is created, the file on first use.
+def open_database(path: Path, *, connections: int = _CONNECTIONS, wait: timedelta = _WAIT) -> Database:
+    """Prepare the SQLite database at `path`; its folder and the file are created.
+
+    Args:
+        path: the file.
+        connections: at most so many are open at a time.
+        wait: how long to wait for a connection, for earlier writers of this process, and for those of others.
 
     Raises:
-        ConfigurationError: the folder cannot be created or written to.
+        ConfigurationError: the file cannot be created or written to.
     """
     _check_writable(path)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=8, max_overflow=8)
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),  # a path may hold what an address would give a meaning
+        connect_args={"timeout": wait.total_seconds()},
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=wait.total_seconds(),
+    )
     event.listen(engine.sync_engine, "connect", _configure)
     event.listen(engine.sync_engine, "begin", _begin)
-    return Database(engine)
+    return Database(engine, wait)
 
 
 def _check_writable(path: Path) -> None:
@@ -103,7 +136,6 @@ def _configure(dbapi_connection: Any, _record: Any) -> None:
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
     for pragma in (
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
         "journal_mode=wal",
         "synchronous=full",  # a reply that was answered survives a power cut
         "foreign_keys=on",
@@ -132,3 +164,5 @@ async def _translated() -> AsyncIterator[None]:
         raise
     except DBAPIError as error:
         raise StorageUnavailableError(f"the database did not answer: {error.orig}") from error
+    except PoolTimeoutError as error:
+        raise StorageUnavailableError("the database did not answer: every connection is in use") from error

@@ -30,8 +30,16 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Write the moment as text."""
-        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+        """Write the moment as text.
+
+        Raises:
+            ValueError: the moment has no time zone; taking it for local time would be a guess.
+        """
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Read the text as a moment."""

@@ -1,0 +1,166 @@
+"""What a test of the domain needs to say in one line: requests, calls, answers, and a scripted provider."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from uuid6 import uuid7
+
+from core.orchestrator.contracts import InteractionRequest, Message, PlannedCall, Usage
+from core.orchestrator.errors import LLMProviderError, StorageUnavailableError
+from core.orchestrator.interactions.ledger import AttemptLedger, Timing
+from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore, Prompt
+from core.orchestrator.providers.base import ChatCompletion, LLMProvider
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+QUICK = Timing(duration_ms=20, first_token_ms=5)
+CALL = PlannedCall(place=0, provider="openrouter", model="a/model")
+PROMPT = Prompt([{"role": "user", "content": "Hello"}], 0.7, None)
+ANY_BUDGET = 1_000_000
+
+
+class SettableClock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+def new_id() -> str:
+    return str(uuid7())
+
+
+def request(message: str = "Hello", **fields: Any) -> InteractionRequest:
+    defaults = {
+        "interaction_id": new_id(),
+        "user_id": "ada",
+        "session_id": "s1",
+        "persona_id": "cherry",
+        "message": message,
+    }
+    return InteractionRequest.model_validate(defaults | fields)
+
+
+async def opened(store: InteractionStore, message: str = "Hello", **fields: Any) -> str:
+    asked = request(message, **fields)
+    await store.open_turn(asked)
+    return asked.interaction_id
+
+
+async def answered(
+    store: InteractionStore,
+    ledger: AttemptLedger,
+    interaction_id: str,
+    text: str = "Hi there",
+    *,
+    call: PlannedCall = CALL,
+    usage: Usage | None = None,
+    now: datetime = NOON,
+) -> None:
+    """Let a model answer an interaction and end it with the answer."""
+    ordinal = await ledger.begin(interaction_id, call, now)
+    assert ordinal is not None
+    await ledger.succeed(interaction_id, call.place, ordinal, ChatCompletion(content=text, usage=usage), QUICK)
+    await store.end(interaction_id, Ending(InteractionStatus.COMPLETED, reply=text, answered_place=call.place))
+
+
+async def talked(store: InteractionStore, ledger: AttemptLedger, message: str, reply: str, **fields: Any) -> str:
+    """Hold one whole turn."""
+    interaction_id = await opened(store, message, **fields)
+    await store.take_place(interaction_id, 0)
+    await answered(store, ledger, interaction_id, reply)
+    return interaction_id
+
+
+Step = str | ChatCompletion | BaseException | asyncio.Event | Callable[[], Any]
+
+
+class ScriptedProvider(LLMProvider):
+    """Plays one script a call: pieces, completions, errors to raise, events to wait for, functions to run."""
+
+    def __init__(self, *scripts: Sequence[Step]) -> None:
+        self.scripts = list(scripts)
+        self.calls: list[tuple[Sequence[Message], str | None, float, int | None]] = []
+        self.speaking = asyncio.Event()
+        """Set when a script has come to a step that waits."""
+        self.closed = 0
+        self.released = False
+
+    @property
+    def provider_name(self) -> str:
+        return "openrouter"
+
+    async def generate_chat_completion(
+        self,
+        messages: Sequence[Message],
+        model: str | None = None,
+        temperature: float = 0.7,
+        max_tokens: int | None = None,
+    ) -> str:
+        raise NotImplementedError
+
+    async def stream_chat_completion(
+        self,
+        messages: Sequence[Message],
+        model: str | None = None,
+        temperature: float = 0.7,
+        max_tokens: int | None = None,
+    ) -> AsyncGenerator[str | ChatCompletion, None]:
+        self.calls.append((messages, model, temperature, max_tokens))
+        try:
+            for step in self.scripts[len(self.calls) - 1]:
+                if isinstance(step, BaseException):
+                    raise step
+                if isinstance(step, asyncio.Event):
+                    self.speaking.set()
+                    await step.wait()
+                elif isinstance(step, str | ChatCompletion):
+                    yield step
+                else:
+                    step()
+        finally:
+            self.closed += 1
+
+    async def aclose(self) -> None:
+        self.released = True
+
+
+class FlakyLedger(AttemptLedger):
+    """A ledger whose database is away for some of the writes that end a call."""
+
+    away = 0
+    """So many writes fail before the next one succeeds."""
+    lost_answers = 0
+    """So many writes are done, but the word of it is lost."""
+
+    async def succeed(self, *args: Any, **kwargs: Any) -> bool:
+        self._fail_if_away()
+        kept = await super().succeed(*args, **kwargs)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise StorageUnavailableError("the connection broke during the commit")
+        return kept
+
+    async def fail(self, *args: Any, **kwargs: Any) -> bool:
+        self._fail_if_away()
+        return await super().fail(*args, **kwargs)
+
+    def _fail_if_away(self) -> None:
+        if self.away:
+            self.away -= 1
+            raise StorageUnavailableError("the database is away for a moment")
+
+
+def completion(text: str = "Hi there", **fields: Any) -> ChatCompletion:
+    return ChatCompletion(content=text, **fields)
+
+
+def failure(kind: type[LLMProviderError], message: str = "broken", **fields: Any) -> LLMProviderError:
+    return kind(message, **fields)

@@ -1,0 +1,260 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from core.orchestrator.agents.base import Agent, AgentContext
+from core.orchestrator.agents.llm_agent import LLMAgent
+from core.orchestrator.contracts import CallLimits, CompletionRequest, InteractionStatus, MemoryWindow, Message
+from core.orchestrator.errors import PromptError, UnknownResourceError
+from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
+from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.planning import ModelPlanner
+from core.orchestrator.interactions.prompting import PromptBuilder
+from core.orchestrator.interactions.store import Ending, InteractionStore
+from core.orchestrator.memory.conversations import Conversations
+from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.personas.model import PersonaConfig
+from core.orchestrator.providers.base import LLMProvider
+from core.orchestrator.registry import Registry
+from core.orchestrator.storage.database import Database
+from core.orchestrator.tokens import estimate_tokens
+from tests.core.orchestrator.agents.personas import persona
+from tests.core.orchestrator.domain import ANY_BUDGET, PROMPT, ScriptedProvider, new_id, opened, request, talked
+
+LIMITS = CallLimits(deadline_seconds=7, call_seconds=5, heartbeat_seconds=2)
+BUDGET = 100
+
+
+class Specialist(LLMAgent):
+    """Claims riddles, and is told how to build its messages."""
+
+    temperature = 0.1
+
+    def __init__(self, build: Callable[[AgentContext], Any] | None = None) -> None:
+        self._build = build
+
+    def can_handle(self, context: AgentContext) -> float:
+        return 0.9 if "riddle" in context.message else 0
+
+    def build_messages(self, context: AgentContext) -> list[Message]:
+        return super().build_messages(context) if self._build is None else self._build(context)
+
+
+@dataclass
+class Desk:
+    store: InteractionStore
+    conversations: Conversations
+    events: list[InteractionEvent] = field(default_factory=list)
+
+    async def build(
+        self,
+        interaction_id: str,
+        window: MemoryWindow | None = None,
+        *,
+        cherry: PersonaConfig | None = None,
+        specialist: Callable[[AgentContext], Any] | None = None,
+    ) -> Any:
+        agents: Registry[Agent] = Registry("agent", Agent)  # type: ignore[type-abstract]
+        agents.register("conversation", LLMAgent)
+        agents.register("riddles", lambda: Specialist(specialist))
+        providers: Registry[LLMProvider] = Registry("provider", LLMProvider)  # type: ignore[type-abstract]
+        providers.register("openrouter", ScriptedProvider)
+        bus = EventBus()
+        bus.subscribe(EVERY_EVENT, self.events.append)
+        builder = PromptBuilder(
+            store=self.store,
+            conversations=self.conversations,
+            personas=PersonaLibrary([cherry or persona()]),
+            agents=agents,
+            planner=ModelPlanner("a/model", ["b/model"], providers),
+            events=bus,
+            limits=LIMITS,
+            memory_token_budget=BUDGET,
+        )
+        return await builder.build(interaction_id, window)
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    return Desk(InteractionStore(database), Conversations(database))
+
+
+async def test_a_prompt_is_the_persona_then_memory_then_the_message(desk: Desk, ledger: AttemptLedger) -> None:
+    await talked(desk.store, ledger, "One", "Two")
+    interaction_id = await opened(desk.store, "Three")
+    await desk.build(interaction_id, await desk.store.take_place(interaction_id, BUDGET))
+    prompt = await desk.store.prompt(interaction_id)
+    system, *rest = prompt.messages
+    assert system["role"] == "system"
+    assert "Cherry" in system["content"]
+    assert [(message["role"], message["content"]) for message in rest] == [
+        ("user", "One"),
+        ("assistant", "Two"),
+        ("user", "Three"),
+    ]
+
+
+async def test_the_plan_carries_names_and_numbers_but_no_text(desk: Desk) -> None:
+    interaction_id = await opened(desk.store, "a very secret message")
+    plan = await desk.build(interaction_id)
+    assert [call.model for call in plan.calls] == ["a/model", "b/model"]
+    assert (plan.limits, plan.agent, plan.persona_version) == (LIMITS, "conversation", persona().version)
+    assert plan.prompt_tokens > estimate_tokens("a very secret message")
+    assert "secret" not in plan.model_dump_json()
+
+
+async def test_building_again_gives_the_same(desk: Desk) -> None:
+    interaction_id = await opened(desk.store)
+    plans = [await desk.build(interaction_id) for _ in range(2)]
+    assert plans[0] == plans[1]
+
+
+async def test_the_temperature_is_the_requests_then_the_agents_then_the_personas(desk: Desk) -> None:
+    warm = persona(temperature=1.5, max_tokens=50)
+    seen = []
+    for cherry, asked in [
+        (warm, request("a riddle", temperature=0)),
+        (warm, request("a riddle")),
+        (warm, request("Hello", max_tokens=9)),
+        (persona(), request("Hello")),
+    ]:
+        await desk.store.open_turn(asked)
+        await desk.build(asked.interaction_id, cherry=cherry)
+        prompt = await desk.store.prompt(asked.interaction_id)
+        seen.append((prompt.temperature, prompt.max_tokens))
+    assert seen == [(0, 50), (0.1, 50), (1.5, 9), (0.7, None)]
+
+
+async def test_the_agent_that_suits_the_message_answers_unless_another_is_forced(desk: Desk) -> None:
+    chosen = []
+    for asked in (request("a riddle"), request("Hello"), request("a riddle", agent="conversation")):
+        await desk.store.open_turn(asked)
+        chosen.append((await desk.build(asked.interaction_id)).agent)
+    assert chosen == ["riddles", "conversation", "conversation"]
+
+
+async def test_an_explanation_says_who_what_and_why(desk: Desk, ledger: AttemptLedger) -> None:
+    await talked(desk.store, ledger, "long " * 100, "forgotten")
+    await talked(desk.store, ledger, "One", "Two")
+    asked = request("a riddle", model="my/model")
+    await desk.store.open_turn(asked)
+    window = await desk.store.take_place(asked.interaction_id, BUDGET)
+    plan = await desk.build(asked.interaction_id, window)
+    why = await desk.store.explanation(asked.interaction_id)
+    assert why["persona"] == {"id": "cherry", "name": "Cherry", "version": persona().version}
+    assert why["agent"] == {"name": "riddles", "forced": False, "scores": {"conversation": 0.5, "riddles": 0.9}}
+    assert why["memory"]["used"] == {
+        "messages": 2,
+        "tokens": window.tokens,
+        "first_sequence": 3,
+        "last_sequence": 4,
+    }
+    assert why["memory"]["dropped"]["messages"] == 2
+    assert str(BUDGET) in why["memory"]["dropped"]["reason"]
+    assert why["memory"]["token_budget"] == BUDGET
+    assert [call["model"] for call in why["plan"]["models"]] == ["my/model", "b/model"]
+    assert (why["plan"]["model_from"], why["plan"]["fallbacks_from"]) == ("request", "setting")
+    assert why["temperature"] == 0.1
+    budget = why["budget"]
+    assert budget["message"] == estimate_tokens("a riddle")
+    assert budget["memory"] == window.tokens
+    assert budget["system"] + budget["memory"] + budget["message"] == budget["total"] == plan.prompt_tokens
+
+
+async def test_nothing_dropped_has_no_reason(desk: Desk) -> None:
+    interaction_id = await opened(desk.store)
+    await desk.build(interaction_id, await desk.store.take_place(interaction_id, BUDGET))
+    memory = (await desk.store.explanation(interaction_id))["memory"]
+    assert memory["dropped"] == {"messages": 0, "reason": None}
+
+
+async def test_the_view_names_persona_and_agent_once_the_prompt_is_built(desk: Desk) -> None:
+    interaction_id = await opened(desk.store)
+    await desk.build(interaction_id)
+    view = await desk.store.view(interaction_id)
+    assert (view.persona_name, view.persona_version, view.agent) == ("Cherry", persona().version, "conversation")
+
+
+async def test_subscribers_hear_which_models_will_be_asked(desk: Desk) -> None:
+    await desk.build(await opened(desk.store))
+    [event] = desk.events
+    assert event.model_dump(exclude={"interaction_id"}) == {"agent": "conversation", "models": ["a/model", "b/model"]}
+
+
+def fails(_context: AgentContext) -> None:
+    raise KeyError("no riddle")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        fails,
+        lambda _: None,
+        lambda _: [],
+        lambda _: [{"role": "user"}],
+        lambda _: ["Hello"],
+    ],
+)
+async def test_an_agent_that_builds_no_prompt_is_named(desk: Desk, build: Callable[[AgentContext], Any]) -> None:
+    interaction_id = await opened(desk.store, "a riddle")
+    with pytest.raises(PromptError, match="agent"):
+        await desk.build(interaction_id, specialist=build)
+    with pytest.raises(UnknownResourceError):
+        await desk.store.prompt(interaction_id)
+    assert desk.events == []
+
+
+async def test_a_template_that_fails_over_this_turn_names_the_persona(desk: Desk) -> None:
+    asked = request(context={"n": 0})
+    await desk.store.open_turn(asked)
+    with pytest.raises(PromptError, match="cherry"):
+        await desk.build(
+            asked.interaction_id,
+            cherry=persona(system_prompt="Hello {% if context.n is defined %}{{ 1 // context.n }}{% endif %}"),
+        )
+
+
+async def test_a_persona_or_agent_that_is_gone_is_unknown(desk: Desk) -> None:
+    for asked, name in ((request(persona_id="karen"), "karen"), (request(agent="nobody"), "nobody")):
+        await desk.store.open_turn(asked)
+        with pytest.raises(UnknownResourceError, match=name):
+            await desk.build(asked.interaction_id)
+
+
+async def test_an_unknown_interaction_has_no_prompt_to_build(desk: Desk) -> None:
+    with pytest.raises(UnknownResourceError):
+        await desk.build("none")
+
+
+# --- bare completions ---
+
+
+async def test_a_bare_completion_sends_its_messages_as_they_came(desk: Desk) -> None:
+    asked = CompletionRequest(interaction_id=new_id(), user_id="ada", model="my/model")
+    await desk.store.open_completion(asked, PROMPT)
+    plan = await desk.build(asked.interaction_id)
+    assert [call.model for call in plan.calls] == ["my/model", "b/model"]
+    assert (plan.agent, plan.persona_version) == (None, None)
+    assert await desk.store.prompt(asked.interaction_id) == PROMPT
+    assert (await desk.store.view(asked.interaction_id)).status is InteractionStatus.IN_PROGRESS
+    assert (await desk.store.explanation(asked.interaction_id))["budget"] == {"total": plan.prompt_tokens}
+
+
+async def test_a_bare_completion_that_has_ended_plans_no_call(desk: Desk) -> None:
+    asked = CompletionRequest(interaction_id=new_id(), user_id="ada")
+    await desk.store.open_completion(asked, PROMPT)
+    await desk.store.end(asked.interaction_id, Ending(InteractionStatus.FAILED))
+    assert (await desk.build(asked.interaction_id)).calls == []
+    assert desk.events == []
+
+
+async def test_a_long_memory_is_read_as_it_was_chosen(desk: Desk, ledger: AttemptLedger) -> None:
+    await talked(desk.store, ledger, "One", "Two")
+    interaction_id = await opened(desk.store, "Three")
+    window = await desk.store.take_place(interaction_id, ANY_BUDGET)
+    await opened(desk.store, "Four")
+    await desk.build(interaction_id, window)
+    contents = [message["content"] for message in (await desk.store.prompt(interaction_id)).messages[1:]]
+    assert contents == ["One", "Two", "Three"]

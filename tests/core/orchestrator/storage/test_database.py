@@ -1,0 +1,354 @@
+import asyncio
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
+from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.storage.database import Database, open_database
+from core.orchestrator.storage.tables import interactions, metadata, sessions
+from tests.core.orchestrator.domain import NOON, request
+
+ROOT = Path(__file__).parents[4]
+
+
+def session_row(session_id: str, **values: object) -> dict[str, object]:
+    return {"session_id": session_id, "user_id": "ada", "created_at": NOON, "turns": 0} | values
+
+
+async def count_sessions(database: Database) -> int:
+    async with database.read() as connection:
+        return await connection.scalar(select(func.count()).select_from(sessions)) or 0
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@asynccontextmanager
+async def processes(*commands: list[str]) -> AsyncIterator[list[asyncio.subprocess.Process]]:
+    """Start writers that wait for one another, and let them go at the same moment."""
+    pipe = asyncio.subprocess.PIPE
+    started = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.core.orchestrator.storage.writer",
+            *command,
+            cwd=ROOT,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+        )
+        for command in commands
+    ]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"ready\n", (await process.communicate())[1].decode()
+        yield started
+    finally:
+        for process in started:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def release(started: list[asyncio.subprocess.Process]) -> None:
+    for process, (_, errors) in zip(
+        started, await asyncio.gather(*(process.communicate(b"go\n") for process in started)), strict=True
+    ):
+        assert process.returncode == 0, errors.decode()
+
+
+# --- transactions ---
+
+
+async def test_what_is_written_is_there_for_the_next_reader(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(insert(sessions).values(session_row("s1")))
+    assert await count_sessions(database) == 1
+
+
+async def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
+    async def break_off() -> None:
+        async with database.write() as connection:
+            await connection.execute(insert(sessions).values(session_row("s1")))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await break_off()
+    assert await count_sessions(database) == 0
+
+
+async def test_a_cancelled_write_leaves_nothing_and_frees_the_lock(database: Database) -> None:
+    written = asyncio.Event()
+
+    async def hang() -> None:
+        async with database.write() as connection:
+            await connection.execute(insert(sessions).values(session_row("s1")))
+            written.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hang())
+    await written.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with database.write() as connection:
+        await connection.execute(insert(sessions).values(session_row("s2")))
+    assert await count_sessions(database) == 1
+
+
+async def test_a_reader_sees_one_state_and_is_not_kept_waiting_by_a_writer(database: Database) -> None:
+    async with database.write() as writing:
+        await writing.execute(insert(sessions).values(session_row("s1")))
+        assert await count_sessions(database) == 0
+    async with database.read() as reading:
+        query = select(func.count()).select_from(sessions)
+        before = await reading.scalar(query)
+        async with database.write() as writing:
+            await writing.execute(insert(sessions).values(session_row("s2")))
+        assert (before, await reading.scalar(query)) == (1, 1)
+
+
+async def test_a_reader_cannot_leave_a_write_behind(database: Database) -> None:
+    async with database.read() as connection:
+        await connection.execute(insert(sessions).values(session_row("s1")))
+    assert await count_sessions(database) == 0
+
+
+async def test_a_broken_constraint_is_a_bug_and_not_an_absent_database(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with database.write() as connection:
+            await connection.execute(insert(sessions), [session_row("s1"), session_row("s1")])
+
+
+async def test_a_message_without_its_interaction_is_refused(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with database.write() as connection:
+            await connection.execute(
+                text("INSERT INTO completions (interaction_id, place, ordinal, text) VALUES ('none', 0, 1, 'x')")
+            )
+
+
+async def test_more_readers_than_connections_wait_for_their_turn(database: Database) -> None:
+    assert await asyncio.gather(*(count_sessions(database) for _ in range(100))) == [0] * 100
+
+
+async def test_a_pool_that_stays_exhausted_is_a_database_that_does_not_answer(database_path: Path) -> None:
+    database = open_database(database_path, connections=1, wait=timedelta(milliseconds=20))
+    async with database.read():
+        with pytest.raises(StorageUnavailableError):
+            await database.ping()
+    await database.ping()
+    await database.close()
+
+
+async def test_a_write_does_not_queue_for_ever_behind_others(database_path: Path) -> None:
+    database = open_database(database_path, wait=timedelta(milliseconds=20))
+    async with database.write():
+        with pytest.raises(StorageUnavailableError):
+            async with database.write():
+                pass
+    async with database.write():
+        pass
+    await database.close()
+
+
+# --- many writers ---
+
+
+async def test_fifty_writers_of_one_process_all_get_through(database: Database) -> None:
+    store = InteractionStore(database)
+    await asyncio.gather(*(store.open_turn(request(session_id=f"s{n % 5}")) for n in range(50)))
+    assert await count_sessions(database) == 5
+
+
+async def test_writers_of_two_processes_number_one_session_without_gap_or_lock(
+    database: Database, database_path: Path
+) -> None:
+    async with processes(*[["open", str(database_path), "shared", "40"]] * 2) as started:
+        store = InteractionStore(database)
+        ours = asyncio.gather(*(store.open_turn(request(session_id="shared")) for _ in range(40)))
+        await release(started)
+        await ours
+    async with database.read() as connection:
+        turns = (await connection.scalars(select(interactions.c.turn).order_by(interactions.c.turn))).all()
+    assert turns == list(range(1, 121))
+
+
+# --- a database that does not answer ---
+
+
+def damage(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+
+
+async def test_a_file_that_is_no_database_does_not_answer(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.db"
+    path.write_bytes(b"this is no database" * 100)
+    database = open_database(path)
+    with pytest.raises(StorageUnavailableError, match="not a database"):
+        await database.ping()
+    with pytest.raises(StorageUnavailableError):
+        await database.migrate()
+    await database.close()
+
+
+async def test_a_database_without_our_tables_does_not_answer(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "orchestrator.db")
+    with pytest.raises(StorageUnavailableError, match="no such table"):
+        await count_sessions(database)
+    await database.close()
+
+
+async def test_a_damaged_file_does_not_answer(database_path: Path) -> None:
+    damage(database_path)
+    database = open_database(database_path)
+    with pytest.raises(StorageUnavailableError):
+        await count_sessions(database)
+    await database.close()
+
+
+async def test_a_database_locked_by_somebody_else_does_not_answer_writers_but_readers(database_path: Path) -> None:
+    database = open_database(database_path, wait=timedelta(milliseconds=50))
+    other = sqlite3.connect(database_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailableError, match="locked"):
+        async with database.write():
+            pass
+    assert await count_sessions(database) == 0
+    other.execute("ROLLBACK")
+    other.close()
+    async with database.write() as connection:
+        await connection.execute(insert(sessions).values(session_row("s1")))
+    assert await count_sessions(database) == 1
+    await database.close()
+
+
+@pytest.mark.parametrize("name", ["file/orchestrator.db", "directory"])
+def test_a_place_that_cannot_be_written_is_a_wrong_setting(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(ConfigurationError, match=str(tmp_path / name)):
+        open_database(tmp_path / name)
+
+
+@pytest.mark.parametrize("folder", ["a?b=c", "50%20#1", "a b é", "x&y;z"])
+async def test_any_folder_name_will_do(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / folder / "deeper" / "orchestrator.db"
+    database = open_database(path)
+    await database.migrate()
+    await database.close()
+    assert schema_of(path)
+    assert names_in(tmp_path) == [folder]
+
+
+async def test_a_committed_reply_survives_a_power_cut(database: Database) -> None:
+    async with database.read() as connection:
+        assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert await connection.scalar(text("PRAGMA synchronous")) == 2
+
+
+# --- migrations ---
+
+
+def schema_of(path: Path) -> list[tuple[str, str]]:
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
+    connection.close()
+    return found
+
+
+async def test_migrating_twice_changes_nothing(database: Database, database_path: Path) -> None:
+    before = schema_of(database_path)
+    async with database.write() as connection:
+        await connection.execute(insert(sessions).values(session_row("s1")))
+    await database.migrate()
+    assert schema_of(database_path) == before
+    assert await count_sessions(database) == 1
+
+
+async def test_the_migrations_lead_to_the_tables_in_the_code(database: Database) -> None:
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - only here
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+
+    async with database.read() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync), metadata)
+        )
+    assert differences == []
+
+
+async def test_processes_that_migrate_at_once_all_succeed(tmp_path: Path, migrated_file: Path) -> None:
+    path = tmp_path / "fresh.db"
+    async with processes(*[["migrate", str(path)]] * 3) as started:
+        await release(started)
+    assert schema_of(path) == schema_of(migrated_file)
+
+
+async def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE prompts (mine TEXT)")  # in the way of the last table to be created
+    other.close()
+    database = open_database(path)
+    with pytest.raises(StorageUnavailableError):
+        await database.migrate()
+    await database.close()
+    assert [name for name, _ in schema_of(path)] == ["prompts"]
+
+
+async def test_a_database_from_a_later_version_is_refused(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="9999"):
+        await database.migrate()
+
+
+# --- moments ---
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 1, 31, 12, tzinfo=UTC),
+        datetime(2026, 1, 31, 12, 0, 0, 1, tzinfo=UTC),
+        datetime(2026, 1, 31, 23, 30, tzinfo=timezone(timedelta(hours=-5))),
+        datetime.max.replace(tzinfo=UTC),
+    ],
+)
+async def test_a_moment_comes_back_as_the_same_moment_in_utc(database: Database, moment: datetime) -> None:
+    async with database.write() as connection:
+        await connection.execute(insert(sessions).values(session_row("s1", created_at=moment)))
+    async with database.read() as connection:
+        found = await connection.scalar(select(sessions.c.created_at))
+    assert found == moment
+    assert found is not None
+    assert found.utcoffset() == timedelta(0)
+
+
+async def test_moments_sort_as_text(database: Database) -> None:
+    moments = [NOON + timedelta(microseconds=step) for step in (0, 1, 999_999, 1_000_000, 90_000_000)]
+    async with database.write() as connection:
+        await connection.execute(
+            insert(sessions), [session_row(f"s{n}", created_at=moment) for n, moment in enumerate(moments)]
+        )
+    async with database.read() as connection:
+        found = (await connection.scalars(select(sessions.c.created_at).order_by(sessions.c.created_at))).all()
+    assert found == moments
+
+
+async def test_a_moment_without_a_zone_is_refused_rather_than_guessed(database: Database) -> None:
+    with pytest.raises(StatementError, match="zone"):
+        async with database.write() as connection:
+            await connection.execute(insert(sessions).values(session_row("s1", created_at=NOON.replace(tzinfo=None))))
