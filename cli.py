@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,7 +19,7 @@ from core.orchestrator.application import start_application
 from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.errors import ConfigurationError, OrchestratorError
 from core.orchestrator.personas.library import PersonaLibrary
-from core.orchestrator.processes import stop_requested
+from core.orchestrator.processes import leave, stop_requested
 from core.orchestrator.storage.database import open_database
 from core.orchestrator.usage import GroupBy, UsageReport, UsageReports, UsageSum
 from embedded.up import up as run_everything
@@ -28,7 +28,7 @@ from temporal.replay import histories_of, history_in, history_of
 from temporal.replay import replay as replay_histories
 from temporal.setup import prepare_namespace
 from worker import run_worker
-from workflows import WORKFLOWS
+from workflows.all import WORKFLOWS
 
 app = typer.Typer(
     help="The durable LLM layer: every interaction with a persona is a Temporal workflow.",
@@ -133,7 +133,8 @@ def _day(text: str | None) -> date | None:
 
 
 def _usage_table(report: UsageReport) -> Table:
-    table = Table(report.group_by, caption="cost in USD; unknown: calls whose cost no provider told")
+    table = Table(caption="cost in USD; unknown: calls whose cost no provider told")
+    table.add_column(report.group_by, no_wrap=True)
     for heading in ("interactions", "calls", "prompt", "completion", "total tokens", "cost", "unknown"):
         table.add_column(heading, justify="right")
     for item in report.items:
@@ -197,22 +198,30 @@ def personas(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     out.print(table)
 
 
-def main() -> None:
-    """Run the command line; a wrong setting is one line and exit code 2, another failure exit code 1."""
+def main() -> NoReturn:
+    """Run the command line and end the process."""
+    leave(run())
+
+
+def run() -> int:
+    """Run the command line and return the exit code: 2 for a wrong setting, told in one line, 1 for other failures."""
     try:
         app()
     except ConfigurationError as error:
-        _complain(str(error), 2)
+        return _complain(str(error), 2)
     except OrchestratorError as error:
-        _complain(str(error), 1)
+        return _complain(str(error), 1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
+    return 0
 
 
-def _complain(message: str, code: int) -> None:
+def _complain(message: str, code: int) -> int:
     for line in message.splitlines():
         print(f"error: {line}" if not line.startswith(" ") else line, file=sys.stderr)  # noqa: T201
-    sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":

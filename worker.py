@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sys
 from datetime import timedelta
+from typing import NoReturn
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -23,12 +24,10 @@ from core.orchestrator.errors import ConfigurationError, OrchestratorError, Work
 from core.orchestrator.interactions.calling import ModelCaller
 from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.interactions.prompting import PromptBuilder
-from core.orchestrator.interactions.results import Results
-from core.orchestrator.interactions.settlement import Settlement
-from core.orchestrator.processes import stop_requested
+from core.orchestrator.processes import leave, stop_requested
 from temporal.client import connect
 from temporal.runs import WorkflowRuns
-from workflows import WORKFLOWS
+from workflows.all import WORKFLOWS
 
 logger = logging.getLogger("orchestrator.worker")
 
@@ -69,24 +68,17 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         call_timeout=timedelta(seconds=settings.LLM_CALL_TIMEOUT_SECONDS),
         max_wait=timedelta(seconds=settings.LLM_RETRY_WAIT_MAX_SECONDS),
     )
-    results = Results(
-        store=application.store,
-        ledger=application.ledger,
-        personas=application.personas,
-        agents=application.agents,
-        events=application.events,
-    )
     return Worker(
         client,
         task_queue=settings.TASK_QUEUE,
         workflows=WORKFLOWS,
         activities=[
             LoadMemoryActivity(
-                application.store, Settlement(application.store, runs), settings.MEMORY_TOKEN_BUDGET
+                application.store, application.settlement(runs), settings.MEMORY_TOKEN_BUDGET
             ).load_memory,
             BuildPromptActivity(builder).build_prompt,
             CallModelActivity(caller).call_model,
-            StoreResultsActivity(results, runs).store_results,
+            StoreResultsActivity(application.results(runs)).store_results,
         ],
         max_concurrent_activities=_CONCURRENT_CALLS,
         max_concurrent_local_activities=_CONCURRENT_LOCAL_STEPS,
@@ -128,18 +120,18 @@ async def _connect_or_stop(settings: Settings, stop: asyncio.Event) -> Client | 
     return None
 
 
-def main() -> int:
-    """Run the worker of the environment's settings and return the exit code."""
+def main() -> NoReturn:
+    """Run the worker of the environment's settings."""
     try:
         asyncio.run(run_worker(load_settings()))
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - logging may not be configured yet
-        return 2
+        leave(2)
     except OrchestratorError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+        leave(1)
+    leave(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,7 +13,8 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.failures import only_storage_is_retried
 from core.orchestrator.contracts import CallModel, ModelAnswer
 from core.orchestrator.errors import ErrorType
-from core.orchestrator.interactions.calling import FailedCall, ModelCaller, Progress
+from core.orchestrator.interactions.calling import FailedCall, ModelCaller
+from core.orchestrator.interactions.reading import Progress
 
 _HEARTBEATS_PER_TIMEOUT = 5
 
@@ -42,7 +43,9 @@ class CallModelActivity:
             if activity.cancellation_details() and _interruption() is ErrorType.CANCELLED:
                 raise
             # Handed over at once rather than when its heartbeats are missed.
-            raise ApplicationError("the worker stopped", type=ErrorType.WORKER_LOST) from None
+            raise ApplicationError(
+                "the worker stopped", type=ErrorType.WORKER_LOST, category=ApplicationErrorCategory.BENIGN
+            ) from None
         finally:
             heartbeats.cancel()
             with suppress(asyncio.CancelledError):

@@ -3,29 +3,37 @@
 The path of one interaction starts in `routes/llm.py`.
 """
 
+from importlib.metadata import version
+from typing import Any
+
 from fastapi import FastAPI
 from temporalio.client import Client
 
-from api.content_type import JsonOnlyMiddleware
-from api.problems import PROBLEM_RESPONSES, add_problem_handlers
+from api.problems import PROBLEM_RESPONSES, PROBLEM_SCHEMAS, add_problem_handlers
 from api.readiness import ReadinessCheck
 from api.routes import catalogue, health, interactions, llm, sessions, usage
 from api.service import InteractionService
 from core.orchestrator.application import Application
 from temporal.runs import WorkflowRuns
 
-_MAX_BODY_BYTES = 1024 * 1024
 _DESCRIPTION = """Every interaction with a persona is a durable workflow: an accepted message gets exactly one reply,
 whatever crashes, and `…/explain` tells why it came out as it did."""
 
 
+class _Front(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Describe the API; what a problem is stands once, as every response refers to it."""
+        description = super().openapi()
+        description["components"]["schemas"] |= PROBLEM_SCHEMAS
+        return description
+
+
 def create_app(application: Application, client: Client) -> FastAPI:
     """Build the front; `client` may connect lazily."""
-    app = FastAPI(
+    app = _Front(
         title="AI Orchestration System: the durable LLM layer",
         description=_DESCRIPTION,
-        version="0.1.0",
-        max_body_size=_MAX_BODY_BYTES,
+        version=version("ai-orchestrator"),
         redirect_slashes=False,
         responses=PROBLEM_RESPONSES,
     )
@@ -33,7 +41,6 @@ def create_app(application: Application, client: Client) -> FastAPI:
     app.state.application = application
     app.state.service = InteractionService(application, WorkflowRuns(client, task_queue))
     app.state.readiness = ReadinessCheck(client, application.database, task_queue)
-    app.add_middleware(JsonOnlyMiddleware)
     add_problem_handlers(app)
     for routes in (llm, interactions, sessions, catalogue, usage, health):
         app.include_router(routes.router)

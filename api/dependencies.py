@@ -30,6 +30,6 @@ def _readiness(request: Request) -> ReadinessCheck:
 
 
 App = Annotated[Application, Depends(_application)]
-SettingsOf = Annotated[Settings, Depends(_settings)]
+AppSettings = Annotated[Settings, Depends(_settings)]
 Service = Annotated[InteractionService, Depends(_service)]
 Readiness = Annotated[ReadinessCheck, Depends(_readiness)]

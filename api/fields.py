@@ -1,12 +1,17 @@
 """The kinds of fields requests are made of, and their limits."""
 
 import json
+import math
+import re
+from datetime import date
 from typing import Annotated, Any
 
-from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from fastapi import Path, Query
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _MAX_CONTEXT_BYTES = 16 * 1024
+_MAX_DEPTH = 64
+"""Levels of nesting: far beyond any use, and far below what the parsers on the way can take."""
 
 
 def _storable(text: str) -> str:
@@ -21,34 +26,70 @@ def _storable(text: str) -> str:
 
 
 def _storable_json(value: Any) -> Any:
-    try:
-        encoded = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (ValueError, RecursionError):
-        raise ValueError("must be JSON: no NaN or infinity, not nested too deeply") from None
-    if "\\u0000" in encoded:
-        raise ValueError("must not contain NUL characters")
-    _storable(encoded)
+    waiting = [(value, 1)]
+    while waiting:
+        item, depth = waiting.pop()
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"must not be nested deeper than {_MAX_DEPTH} levels")
+        match item:
+            case str():
+                _storable(item)
+            case float() if not math.isfinite(item):
+                raise ValueError("must not contain numbers beyond all bounds")
+            case list():
+                waiting += [(element, depth + 1) for element in item]
+            case dict():
+                waiting += [(part, depth + 1) for pair in item.items() for part in pair]
     return value
 
 
 def _small(value: Any) -> Any:
-    if len(json.dumps(value, ensure_ascii=False).encode()) > _MAX_CONTEXT_BYTES:
+    if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > _MAX_CONTEXT_BYTES:
         raise ValueError("must be at most 16 KiB of JSON")
     return value
 
 
-Text = Annotated[str, AfterValidator(_storable)]
-Identifier = Annotated[Text, Field(min_length=1, max_length=128)]
-ModelName = Annotated[Text, Field(min_length=1, max_length=200)]
+def _written_out(value: Any) -> Any:
+    """Leave one way to write a day; the parser would take timestamps too."""
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+        raise ValueError("must be a day such as 2026-01-31")
+    return value
+
+
+# The limits come before the validator, so that they are checked first, by name, and reach the OpenAPI description.
+Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_storable)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
+Message = Annotated[str, Field(min_length=1, max_length=100_000), AfterValidator(_storable)]
+LongText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
+"""As long as the body may be."""
 FallbackModels = Annotated[list[ModelName], Field(max_length=8)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 MaxTokens = Annotated[int, Field(gt=0, le=10_000_000)]
-Context = Annotated[dict[str, JsonValue], AfterValidator(_storable_json), AfterValidator(_small)]
-ContentPart = Annotated[dict[str, JsonValue], AfterValidator(_storable_json)]
+Context = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_small)]
+Day = Annotated[date, BeforeValidator(_written_out)]
+
+InteractionId = Annotated[Identifier, Path(description="As the response, and the header `X-Interaction-Id`, gave it.")]
+SessionId = Annotated[Identifier, Path(description="The conversation.")]
+PersonaId = Annotated[Identifier, Path(description="Such as `cherry`.")]
+Cursor = Annotated[int, Query(ge=0, le=2**53, description="`next_cursor` of the page before.")]
 PageSize = Annotated[int, Query(ge=1, le=200, description="How many items at most.")]
 
 
 class RequestBody(BaseModel):
     """Base: strict types, and no unknown field passes silently."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class ContentPart(BaseModel):
+    """A part of a message, such as `{"type": "text", "text": "Hello"}`; further fields are the model's business."""
+
+    model_config = ConfigDict(extra="allow", strict=True, use_attribute_docstrings=True)
+
+    type: Identifier
+    """Such as `text` or `image_url`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_storable(cls, value: Any) -> Any:
+        return _storable_json(value)

@@ -1,13 +1,15 @@
 """Every error of the API as `application/problem+json` (RFC 9457): what went wrong, never how the code got there."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from core.orchestrator.contracts import InteractionView
@@ -23,9 +25,11 @@ from core.orchestrator.errors import (
 logger = logging.getLogger("orchestrator.api")
 
 MEDIA_TYPE = "application/problem+json"
+UNION_TAGS = ("<array>", "<object>", "<text>", "<parts>")
+"""Names for the shapes a value may have. Pydantic puts them into the path of a field; no client sent them."""
 _RETRY_AFTER_SECONDS = 5
-# FastAPI puts these in front of a field's path; they are no part of what the client sent.
-_PATH_PREFIXES = ("body", "query", "path", "header", "array", "object")
+_MAX_ERRORS = 20
+_MAX_DETAIL_CHARACTERS = 300
 
 _FAILED_STATUS: dict[ErrorType, HTTPStatus] = {
     ErrorType.AUTHENTICATION: HTTPStatus.BAD_GATEWAY,
@@ -38,33 +42,63 @@ _FAILED_STATUS: dict[ErrorType, HTTPStatus] = {
     ErrorType.OUTPUT_LIMIT: HTTPStatus.BAD_GATEWAY,
     ErrorType.RATE_LIMIT: HTTPStatus.TOO_MANY_REQUESTS,
     ErrorType.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
+    ErrorType.CANCELLED: HTTPStatus.CONFLICT,
 }
 """Every other kind means that no model was available: 503."""
+
+_HTTP_ERROR_TYPES = {404: "not_found", 405: "method_not_allowed"}
+"""Every other kind is an `invalid_request`."""
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is unknown",
+    "model_attributes_type": "must be an object",
+    "string_unicode": "must not contain lone surrogates",
+}
+"""Pydantic's kinds of errors whose own words speak of its inside."""
 
 
 class InvalidField(BaseModel):
     """One thing wrong with a request."""
 
-    path: str = Field(description="Where, such as `messages.0.role`; empty for the whole body.")
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    path: str
+    """Where, such as `messages.0.role`; empty for the whole body."""
     detail: str
+    """What is wrong with it."""
 
 
 class Problem(BaseModel):
     """An error, as RFC 9457 has it."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     type: str = "about:blank"
+    """Always `about:blank`: the status says which class of problem it is, `error_type` which kind."""
     title: str
+    """The status in words."""
     status: int
+    """The HTTP status."""
     detail: str
+    """What went wrong this time."""
     instance: str
+    """The path that was asked for."""
     error_type: str
+    """The kind of error, for programs: `invalid_request`, `not_found`, or why no model answered."""
     errors: list[InvalidField] | None = None
+    """What is wrong with the request, field by field; absent for other errors."""
     interaction_id: str | None = None
+    """The interaction that failed, or may have been started all the same; absent where there is none."""
 
 
+_, _definitions = models_json_schema([(Problem, "serialization")], ref_template="#/components/schemas/{model}")
+PROBLEM_SCHEMAS: dict[str, Any] = _definitions["$defs"]
+"""Problem and what it is made of, as components of an OpenAPI description."""
+_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "The request is wrong.", "model": Problem, "content": {MEDIA_TYPE: {}}},
-    "5XX": {"description": "The service, or a model behind it, cannot answer.", "content": {MEDIA_TYPE: {}}},
+    "4XX": {"description": "The request is wrong.", "content": _CONTENT},
+    "5XX": {"description": "The service, or a model behind it, cannot answer.", "content": _CONTENT},
 }
 
 
@@ -77,27 +111,6 @@ class InteractionFailedError(OrchestratorError):
         self.view = view
 
 
-def problem(
-    request: Request,
-    status: int,
-    detail: str,
-    error_type: str,
-    *,
-    headers: dict[str, str] | None = None,
-    **extra: Any,
-) -> JSONResponse:
-    """Build a problem response."""
-    body = Problem(
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-        error_type=error_type,
-        **extra,
-    )
-    return JSONResponse(body.model_dump(exclude_none=True), status_code=status, headers=headers, media_type=MEDIA_TYPE)
-
-
 def add_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every error with a problem."""
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -108,75 +121,91 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
-    found = error.errors()
-    if any(item["type"] == "json_invalid" for item in found):
-        return problem(request, 400, "the body is not JSON", "invalid_request")
-    errors = [InvalidField(path=_path(item["loc"]), detail=_readable(item["msg"])) for item in found]
+    errors = [
+        InvalidField(path=_shown(_path(item["loc"])), detail=_shown(_words(item)))
+        for item in error.errors()[:_MAX_ERRORS]
+    ]
     first = errors[0]
-    return problem(
-        request,
-        422,
-        f"{first.path}: {first.detail}" if first.path else first.detail,
-        "invalid_request",
-        errors=errors,
-    )
+    detail = f"{first.path}: {first.detail}" if first.path else first.detail
+    return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, "invalid_request", errors=errors)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    detail = error.detail
-    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        detail = "the body is larger than 1 MiB"
-    return problem(request, error.status_code, detail, kind, headers=dict(error.headers or {}))
+    kind = _HTTP_ERROR_TYPES.get(error.status_code, "invalid_request")
+    return _problem(request, error.status_code, error.detail, kind, headers=error.headers)
 
 
 async def _domain(request: Request, error: Exception) -> JSONResponse:
-    retry = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
     match error:
         case UnknownResourceError():
-            return problem(request, 404, str(error), "not_found")
+            return _problem(request, HTTPStatus.NOT_FOUND, str(error), "not_found")
         case SessionOwnershipError():
-            return problem(request, 403, str(error), "forbidden")
+            return _problem(request, HTTPStatus.FORBIDDEN, str(error), "forbidden")
         case StorageUnavailableError():
             logger.error("%s", error)
-            return problem(request, 503, "the database does not answer", "unavailable", headers=retry)
-        case WorkflowServiceUnavailableError():
+            return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer", "unavailable")
+        case WorkflowServiceUnavailableError(interaction_id=interaction_id):
             logger.error("%s", error)
-            return problem(
+            return _problem(
                 request,
-                503,
+                HTTPStatus.SERVICE_UNAVAILABLE,
                 "Temporal does not answer",
                 "unavailable",
-                headers=retry,
-                interaction_id=error.interaction_id,
+                interaction_id=interaction_id,
             )
-        case InteractionFailedError():
-            return _failed(request, error.view, str(error))
+        case InteractionFailedError(view=view):
+            kind = view.error.type if view.error else ErrorType.UNAVAILABLE
+            status = _FAILED_STATUS.get(kind, HTTPStatus.SERVICE_UNAVAILABLE)
+            return _problem(request, status, str(error), kind, interaction_id=view.interaction_id)
         case _:
             return await _unexpected(request, error)
 
 
-def _failed(request: Request, view: InteractionView, detail: str) -> JSONResponse:
-    kind = view.error.type if view.error else ErrorType.UNAVAILABLE
-    status = _FAILED_STATUS.get(kind, HTTPStatus.SERVICE_UNAVAILABLE)
-    headers = {"X-Interaction-Id": view.interaction_id}
-    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-    return problem(request, status, detail, kind, headers=headers, interaction_id=view.interaction_id)
-
-
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(request, 500, "an error of ours; it has been logged", "internal")
+    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; it has been logged", "internal")
+
+
+def _problem(
+    request: Request,
+    status: int,
+    detail: str,
+    error_type: str,
+    *,
+    errors: list[InvalidField] | None = None,
+    interaction_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    body = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=_shown(detail),
+        instance=request.scope["raw_path"].decode("latin-1"),
+        error_type=error_type,
+        errors=errors,
+        interaction_id=interaction_id,
+    )
+    all_headers = dict(headers or {})
+    if interaction_id is not None:
+        all_headers["X-Interaction-Id"] = interaction_id
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        all_headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+    return JSONResponse(body.model_dump(exclude_none=True), status, all_headers, media_type=MEDIA_TYPE)
 
 
 def _path(location: tuple[str | int, ...]) -> str:
-    parts = [str(part) for part in location]
-    while parts and parts[0] in _PATH_PREFIXES:
-        parts.pop(0)
-    return ".".join(parts)
+    """Return a field's path as the client sees it: FastAPI says first in which part of the request it lies."""
+    return ".".join(str(part) for part in location[1:] if part not in UNION_TAGS)
 
 
-def _readable(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _words(item: Mapping[str, Any]) -> str:
+    words: str = _WORDS.get(item["type"], item["msg"])
+    return words.removeprefix("Value error, ")
+
+
+def _shown(text: str) -> str:
+    """Return text that any client can read: it may quote what a client sent, however long or broken."""
+    if len(text) > _MAX_DETAIL_CHARACTERS:
+        text = f"{text[:_MAX_DETAIL_CHARACTERS]}…"
+    return text.encode(errors="replace").decode()

@@ -14,7 +14,6 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import UnknownResourceError, WorkflowServiceUnavailableError
 from core.orchestrator.events import InteractionCreated
-from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import Prompt
 from temporal.runs import WorkflowRuns
 
@@ -32,7 +31,7 @@ class InteractionService:
         self._application = application
         self._store = application.store
         self._runs = runs
-        self._settlement = Settlement(self._store, runs)
+        self._settlement = application.settlement(runs)
 
     async def accept(self, request: InteractionRequest) -> None:
         """Open a turn and start its workflow: only a recorded start is accepted.
@@ -80,14 +79,18 @@ class InteractionService:
             WorkflowServiceUnavailableError: Temporal stopped answering; the interaction goes on all the same.
             StorageUnavailableError: the database did not answer.
         """
-        try:
-            await self._runs.wait(interaction_id)
-        except WorkflowServiceUnavailableError:
-            view = await self._store.view(interaction_id)
-            if not view.status.is_final:
-                raise
-            return view
-        return await self.current(interaction_id)
+        while True:
+            try:
+                await self._runs.wait(interaction_id)
+            except WorkflowServiceUnavailableError:
+                view = await self._store.view(interaction_id)
+                if not view.status.is_final:
+                    raise
+                return view
+            view = await self.current(interaction_id)
+            # An operator who resets a run ends it, and another one goes on in its place.
+            if view.status.is_final:
+                return view
 
     async def current(self, interaction_id: str, wait_seconds: float = 0) -> InteractionView:
         """Return an interaction as it is now, or as soon as it has ended within `wait_seconds`.

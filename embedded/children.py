@@ -6,22 +6,37 @@ remembers them by pid and start time, so that a leftover is found and nobody els
 
 import asyncio
 import ctypes
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
+from pydantic import BaseModel, ValidationError
 
 from core.orchestrator.errors import ConfigurationError, OrchestratorError
 
 _STOP_SECONDS = 10
 _LAST_LINES = 15
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+class _Entry(BaseModel):
+    """A process as it is remembered."""
+
+    name: str
+    pid: int
+    started: float
+    """Seconds since the epoch."""
+
+
+class _Record(BaseModel):
+    """What stands in the file."""
+
+    parent: _Entry | None = None
+    children: list[_Entry] = []
 
 
 class ChildFailedError(OrchestratorError):
@@ -88,17 +103,14 @@ class Children:
             The names of the leftovers.
 
         Raises:
-            ConfigurationError: another run is using the folder.
+            ConfigurationError: another run is using the folder, or it cannot be written to.
         """
-        try:
-            earlier = json.loads(self._record.read_text())
-        except (OSError, ValueError):
-            earlier = {"parent": None, "children": []}
-        if (parent := _same_process(earlier["parent"])) is not None and parent.pid != os.getpid():
+        earlier = self._earlier()
+        if (parent := _same_process(earlier.parent)) is not None and parent.pid != os.getpid():
             raise ConfigurationError(
                 f"already running with this data folder as process {parent.pid}; stop it, or choose another --data-dir"
             )
-        leftovers = [(entry["name"], process) for entry in earlier["children"] if (process := _same_process(entry))]
+        leftovers = [(child.name, process) for child in earlier.children if (process := _same_process(child))]
         for _, process in leftovers:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
@@ -106,7 +118,12 @@ class Children:
         for process in stubborn:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._remember()
+        try:
+            self._remember()
+        except OSError as error:
+            raise ConfigurationError(
+                f"the data folder {self._record.parent} cannot be written: {error.strerror}"
+            ) from error
         return [name for name, _ in leftovers]
 
     async def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
@@ -128,37 +145,64 @@ class Children:
         self._remember()
         return child
 
-    async def stop(self) -> None:
-        """Stop all, the youngest first."""
+    async def one_ended(self) -> None:
+        """Return when one of them has ended, and never while all of them run."""
+        waits = [asyncio.create_task(child.wait()) for child in self._running]
+        waits.append(asyncio.create_task(asyncio.Event().wait()))  # there may be no children
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def check(self) -> None:
+        """Return if all of them run.
+
+        Raises:
+            ChildFailedError: one has ended.
+        """
+        for child in self._running:
+            child.check()
+
+    async def stop(self) -> bool:
+        """Stop all, the youngest first, and tell whether there were any."""
+        any_running = bool(self._running)
         while self._running:
             await self._running[-1].stop()
             self._running.pop()
         self._record.unlink(missing_ok=True)
+        return any_running
+
+    def _earlier(self) -> _Record:
+        """Return what an earlier run wrote down; one that cannot be read says nothing."""
+        try:
+            return _Record.model_validate_json(self._record.read_bytes())
+        except (OSError, ValidationError):
+            return _Record()
 
     def _remember(self) -> None:
-        record = {
-            "parent": _identity(os.getpid()),
-            "children": [{"name": child.name, **_identity(child.pid)} for child in self._running],
-        }
+        record = _Record(
+            parent=_entry("up", os.getpid()), children=[_entry(child.name, child.pid) for child in self._running]
+        )
         self._record.parent.mkdir(parents=True, exist_ok=True)
-        self._record.write_text(json.dumps(record))
+        self._record.write_text(record.model_dump_json())
 
 
-def _identity(pid: int) -> dict[str, Any]:
+def _entry(name: str, pid: int) -> _Entry:
     try:
-        return {"pid": pid, "started": psutil.Process(pid).create_time()}
+        return _Entry(name=name, pid=pid, started=psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
-        return {"pid": pid, "started": 0}
+        return _Entry(name=name, pid=pid, started=0)
 
 
-def _same_process(identity: Mapping[str, Any] | None) -> psutil.Process | None:
+def _same_process(entry: _Entry | None) -> psutil.Process | None:
     """Return the process if it still runs: pids are used again, pids with their start times are not."""
-    if identity is None:
+    if entry is None:
         return None
     try:
-        process = psutil.Process(identity["pid"])
-        same = abs(process.create_time() - identity["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+        process = psutil.Process(entry.pid)
+        same = abs(process.create_time() - entry.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ValueError):  # a negative pid is a ValueError
         return None
     return process if same else None
 

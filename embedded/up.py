@@ -32,7 +32,7 @@ async def up(settings: Settings, console: Console, *, hello: bool) -> None:
 
     Raises:
         ConfigurationError: a setting is wrong, or a port is in use; nothing is left running.
-        ChildFailedError: Temporal or the stand-in did not start; nothing is left running.
+        ChildFailedError: Temporal or the stand-in did not start, or ended; nothing is left running.
         WorkflowServiceUnavailableError: the Temporal at TEMPORAL_ADDRESS does not answer.
     """
     stop = stop_requested()
@@ -43,8 +43,8 @@ async def up(settings: Settings, console: Console, *, hello: bool) -> None:
     try:
         await _run(settings, console, children, stop, hello=hello)
     finally:
-        await children.stop()
-        console.print("stopped")
+        if await children.stop():
+            console.print("stopped")
 
 
 async def _run(settings: Settings, console: Console, children: Children, stop: asyncio.Event, *, hello: bool) -> None:
@@ -53,9 +53,20 @@ async def _run(settings: Settings, console: Console, children: Children, stop: a
         if settings.OPENROUTER_API_KEY is None:
             await _use_standin(settings, console, children)
         client = await _temporal(settings, console, children)
-        await _serve(application, client, console, stop, hello=hello)
+        watching = asyncio.create_task(_stop_without(children, stop))
+        try:
+            await _serve(application, client, console, stop, hello=hello)
+        finally:
+            watching.cancel()
+        children.check()
     finally:
         await application.close()
+
+
+async def _stop_without(children: Children, stop: asyncio.Event) -> None:
+    """Stop when a child has ended: without Temporal nothing is accepted, without the stand-in nothing answered."""
+    await children.one_ended()
+    stop.set()
 
 
 async def _use_standin(settings: Settings, console: Console, children: Children) -> None:

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client, WorkflowHistory
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
 from core.orchestrator.errors import ConfigurationError, UnknownResourceError, WorkflowServiceUnavailableError
 from temporal.client import DATA_CONVERTER
+
+_MESSAGE = re.compile(r'message: "((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +32,17 @@ class Replayed:
 async def replay(workflows: Sequence[type], histories: AsyncIterator[WorkflowHistory]) -> AsyncIterator[Replayed]:
     """Replay histories one by one."""
     replayer = Replayer(workflows=workflows, data_converter=DATA_CONVERTER)
-    async with replayer.workflow_replay_iterator(histories) as results:
-        async for result in results:
-            failure = result.replay_failure
-            yield Replayed(
-                workflow_id=result.history.workflow_id,
-                run_id=result.history.run_id,
-                events=len(result.history.events),
-                difference=None if failure is None else str(failure),
-            )
+    async for history in histories:
+        failure = None
+        # Where no task is completed there is nothing to compare, and the SDK's replayer panics and never comes back.
+        if any(event.HasField("workflow_task_completed_event_attributes") for event in history.events):
+            failure = (await replayer.replay_workflow(history, raise_on_replay_failure=False)).replay_failure
+        yield Replayed(
+            workflow_id=history.workflow_id,
+            run_id=history.run_id,
+            events=len(history.events),
+            difference=None if failure is None else _in_words(failure),
+        )
 
 
 async def history_of(client: Client, workflow_id: str) -> AsyncIterator[WorkflowHistory]:
@@ -49,7 +54,7 @@ async def history_of(client: Client, workflow_id: str) -> AsyncIterator[Workflow
     """
     try:
         yield await client.get_workflow_handle(workflow_id).fetch_history()
-    except RPCError as error:
+    except (RPCError, RuntimeError) as error:
         raise _translated(error, workflow_id) from error
 
 
@@ -63,7 +68,7 @@ async def histories_of(client: Client, query: str) -> AsyncIterator[WorkflowHist
     try:
         async for history in client.list_workflows(query).map_histories():
             yield history
-    except RPCError as error:
+    except (RPCError, RuntimeError) as error:
         raise _translated(error, query) from error
 
 
@@ -76,17 +81,24 @@ async def history_in(path: Path) -> AsyncIterator[WorkflowHistory]:
     try:
         content: dict[str, Any] = json.loads(await asyncio.to_thread(path.read_text))
         started = content["events"][0]["workflowExecutionStartedEventAttributes"]
+        started["workflowType"]["name"]  # without it the SDK's replayer panics, and never comes back
         history = WorkflowHistory.from_json(started.get("workflowId", path.stem), content)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"{path} holds no workflow history in JSON: {error}") from error
     yield history
 
 
-def _translated(error: RPCError, what: str) -> Exception:
-    match error.status.name:
-        case "NOT_FOUND":
+def _in_words(failure: Exception) -> str:
+    """Return the messages of a failure, which the SDK prints as the fields of a structure, stack traces and all."""
+    messages = [message.replace("\\n", " ") for message in _MESSAGE.findall(str(failure))]
+    return ": ".join(messages).replace('\\"', '"') if messages else str(failure)
+
+
+def _translated(error: RPCError | RuntimeError, what: str) -> Exception:
+    match error:
+        case RPCError(status=RPCStatusCode.NOT_FOUND):
             return UnknownResourceError("workflow", what)
-        case "INVALID_ARGUMENT":
+        case RPCError(status=RPCStatusCode.INVALID_ARGUMENT):
             return ConfigurationError(f"Temporal refuses the query: {error.message}")
-        case _:
-            return WorkflowServiceUnavailableError(f"Temporal did not answer: {error.message}")
+        case _:  # a RuntimeError is what a connection that cannot be made comes as
+            return WorkflowServiceUnavailableError(f"Temporal did not answer: {error}")

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from datetime import timedelta
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import (
@@ -23,12 +22,13 @@ from core.orchestrator.contracts import (
     workflow_id_of,
 )
 from core.orchestrator.errors import WorkflowServiceUnavailableError
-from core.orchestrator.interactions.settlement import START_TIMEOUT, RunState
+from core.orchestrator.interactions.runs import START_TIMEOUT, RunState
 from temporal.search_attributes import PERSONA_ID, SESSION_ID, USER_ID
 
 logger = logging.getLogger(__name__)
 
-_RPC_TIMEOUT = timedelta(seconds=2)
+# Around the call, not in it: an RPC timeout does not bound the connecting of a client that connects lazily.
+_RPC_SECONDS = 2
 _SUMMARY_CHARACTERS = 100
 
 
@@ -87,10 +87,11 @@ class WorkflowRuns:
     async def state(self, workflow_id: str) -> RunState:
         """Return what Temporal knows of a workflow; RUNNING when it cannot be asked."""
         try:
-            description = await self._client.get_workflow_handle(workflow_id).describe(rpc_timeout=_RPC_TIMEOUT)
+            async with asyncio.timeout(_RPC_SECONDS):
+                description = await self._client.get_workflow_handle(workflow_id).describe()
         except RPCError as error:
             return RunState.MISSING if error.status is RPCStatusCode.NOT_FOUND else RunState.RUNNING
-        except RuntimeError:
+        except (RuntimeError, TimeoutError):
             return RunState.RUNNING
         match description.status:
             case WorkflowExecutionStatus.RUNNING:
@@ -103,8 +104,9 @@ class WorkflowRuns:
     async def free_place(self, workflow_id: str) -> None:
         """Tell a waiting turn that the one before it has ended; nothing happens when it does not run."""
         try:
-            await self._client.get_workflow_handle(workflow_id).signal(PLACE_FREED_SIGNAL, rpc_timeout=_RPC_TIMEOUT)
-        except (RPCError, RuntimeError) as error:
+            async with asyncio.timeout(_RPC_SECONDS):
+                await self._client.get_workflow_handle(workflow_id).signal(PLACE_FREED_SIGNAL)
+        except (RPCError, RuntimeError, TimeoutError) as error:
             # It looks for itself every few seconds; or it has not been started yet.
             logger.debug("%s was not told that its place is free: %s", workflow_id, _reason(error))
 

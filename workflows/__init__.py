@@ -1,6 +1,4 @@
-"""Deterministic orchestration, and nothing else: what is done in which order, and what follows a failure."""
+"""Deterministic orchestration, and nothing else: what is done in which order, and what follows a failure.
 
-from workflows.completion import CompletionWorkflow
-from workflows.interaction import InteractionWorkflow
-
-WORKFLOWS = [InteractionWorkflow, CompletionWorkflow]
+Nothing is imported here: the sandbox loads this file again for every workflow.
+"""

@@ -6,7 +6,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import ActivityError, CancelledError, is_cancelled_exception
+from temporalio.exceptions import CancelledError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from core.orchestrator.contracts import (
@@ -31,9 +31,9 @@ async def settle(interaction_id: str, answering: Awaitable[Outcome]) -> Interact
 
     Raises:
         CancelledError: the store says it ended by cancellation, so that the run shows as cancelled too.
-        ActivityError: the store does not know the interaction, and nothing can be stored.
+        FailureError: the store does not know the interaction, and nothing can be stored.
     """
-    view = await steps.store_results(_results(interaction_id, await _outcome(answering)))
+    view = await _store(_results(interaction_id, await _outcome(answering)))
     models_asked = {(attempt.provider, attempt.model) for attempt in view.attempts}
     attributes: list[SearchAttributeUpdate[Any]] = [
         OUTCOME.value_set(view.status),
@@ -47,10 +47,19 @@ async def settle(interaction_id: str, answering: Awaitable[Outcome]) -> Interact
     return view
 
 
+async def _store(results: StoreResults) -> InteractionView:
+    storing = asyncio.ensure_future(steps.store_results(results))
+    try:
+        return await asyncio.shield(storing)
+    except asyncio.CancelledError:
+        # Too late: the store has been asked to end it, and what it says is what happened.
+        return await storing
+
+
 async def _outcome(answering: Awaitable[Outcome]) -> Outcome:
     try:
         return await answering
-    except (asyncio.CancelledError, ActivityError) as error:
+    except (asyncio.CancelledError, FailureError) as error:  # a failed local step comes without an ActivityError
         # A cancellation is delivered once, so the clean-up that follows runs undisturbed.
         if is_cancelled_exception(error):
             return CANCELLED

@@ -1,18 +1,21 @@
 """The interaction as a resource: `/api/llm/interactions`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from api.dependencies import App, Service
+from api.explanation import Explanation
+from api.fields import InteractionId
+from api.strict_route import StrictRoute
 from core.orchestrator.contracts import InteractionView
 
-router = APIRouter(prefix="/api/llm/interactions", tags=["interactions"])
+router = APIRouter(prefix="/api/llm/interactions", tags=["interactions"], route_class=StrictRoute)
 
 
 @router.get("/{interaction_id}", summary="An interaction and where it stands")
 async def read(
-    interaction_id: str,
+    interaction_id: InteractionId,
     service: Service,
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for its end.")] = 0,
 ) -> InteractionView:
@@ -21,6 +24,6 @@ async def read(
 
 
 @router.get("/{interaction_id}/explain", summary="Why an interaction came out as it did")
-async def explain(interaction_id: str, application: App) -> dict[str, Any]:
+async def explain(interaction_id: InteractionId, application: App) -> Explanation:
     """Return persona version, memory used and dropped, token budget, model plan, and the exact messages sent."""
-    return await application.store.explanation(interaction_id)
+    return Explanation.model_validate(await application.store.explanation(interaction_id))

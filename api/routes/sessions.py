@@ -5,19 +5,20 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.dependencies import App
-from api.fields import Identifier, PageSize
+from api.fields import Cursor, Identifier, PageSize, SessionId
 from api.pages import Page
+from api.strict_route import StrictRoute
 from core.orchestrator.memory.conversations import StoredMessage
 
-router = APIRouter(prefix="/api/sessions", tags=["sessions"])
+router = APIRouter(prefix="/api/sessions", tags=["sessions"], route_class=StrictRoute)
 
 
 @router.get("/{session_id}/messages", summary="What was said, oldest first")
 async def messages(
-    session_id: str,
+    session_id: SessionId,
     application: App,
     user_id: Annotated[Identifier | None, Query(description="Whose session it must be.")] = None,
-    cursor: Annotated[int, Query(ge=0, le=2**53, description="`next_cursor` of the page before.")] = 0,
+    cursor: Cursor = 0,
     limit: PageSize = 50,
 ) -> Page[StoredMessage]:
     """Return one page of a session's transcript."""

@@ -1,24 +1,27 @@
 """What was used and what it cost: `/api/usage`."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.exceptions import RequestValidationError
 
 from api.dependencies import App
-from api.fields import Identifier
+from api.fields import Day, Identifier
+from api.strict_route import StrictRoute
 from core.orchestrator.usage import GroupBy, UsageReport
 
-router = APIRouter(prefix="/api", tags=["usage"])
+router = APIRouter(prefix="/api", tags=["usage"], route_class=StrictRoute)
 
 
 @router.get("/usage", summary="Tokens and cost")
 async def usage(
     application: App,
-    group_by: GroupBy = GroupBy.MODEL,
-    since: Annotated[date | None, Query(alias="from", description="First day, UTC.")] = None,
-    until: Annotated[date | None, Query(alias="to", description="Last day, UTC.")] = None,
+    group_by: Annotated[GroupBy, Query(description="What to sum by.")] = GroupBy.MODEL,
+    since: Annotated[Day | None, Query(alias="from", description="First day, UTC.")] = None,
+    until: Annotated[Day | None, Query(alias="to", description="Last day, UTC.")] = None,
     user_id: Annotated[Identifier | None, Query(description="Only this user's.")] = None,
 ) -> UsageReport:
     """Sum tokens and cost; a cost nobody told is counted as unknown, never as 0."""
+    if since is not None and until is not None and until < since:
+        raise RequestValidationError([{"type": "value_error", "loc": ("query", "to"), "msg": "lies before `from`"}])
     return await application.usage.report(group_by, since, until, user_id)

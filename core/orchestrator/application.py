@@ -13,6 +13,9 @@ from core.orchestrator.config import Settings
 from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.events import EventBus, events
 from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.results import Results
+from core.orchestrator.interactions.runs import Runs
+from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.logs import configure_logging, log_events
 from core.orchestrator.memory.conversations import Conversations
@@ -58,6 +61,21 @@ class Application:
     def usage(self) -> UsageReports:
         """What was used and what it cost."""
         return UsageReports(self.database)
+
+    def results(self, runs: Runs) -> Results:
+        """How interactions end; turns in line are told through `runs`."""
+        return Results(
+            store=self.store,
+            ledger=self.ledger,
+            personas=self.personas,
+            agents=self.agents,
+            events=self.events,
+            runs=runs,
+        )
+
+    def settlement(self, runs: Runs) -> Settlement:
+        """What becomes of interactions whose workflow is gone."""
+        return Settlement(self.store, self.results(runs), runs)
 
     async def close(self) -> None:
         """Release connections; a provider that fails to is logged and keeps nobody else from it."""

@@ -5,6 +5,7 @@
     ChatCompletion          what that method may return (a mapping or the text alone will do too)
     register_llm_provider   (name, factory): makes it available as `name:any-model`
     LLMProviderError …      what a provider raises; the kinds say what the caller should do about it
+    Posture, NextStep       … and these, how often to try again and who comes next; ErrorType, why
 
     Agent, LLMAgent         decides whether a message is its own, and what the model is told
     AgentContext            what an agent sees
@@ -22,6 +23,7 @@ from core.orchestrator.agents.formatter import ConversationFormatter, register_f
 from core.orchestrator.agents.llm_agent import LLMAgent
 from core.orchestrator.agents.selection import register_agent
 from core.orchestrator.errors import (
+    ErrorType,
     LLMProviderAuthenticationError,
     LLMProviderConnectionError,
     LLMProviderError,
@@ -31,6 +33,8 @@ from core.orchestrator.errors import (
     LLMProviderResourceExhaustedError,
     LLMProviderServiceError,
     LLMProviderTimeoutError,
+    NextStep,
+    Posture,
 )
 from core.orchestrator.events import subscribe
 from core.orchestrator.personas.model import PersonaConfig
@@ -42,6 +46,7 @@ __all__ = [
     "AgentContext",
     "ChatCompletion",
     "ConversationFormatter",
+    "ErrorType",
     "LLMAgent",
     "LLMProvider",
     "LLMProviderAuthenticationError",
@@ -53,7 +58,9 @@ __all__ = [
     "LLMProviderResourceExhaustedError",
     "LLMProviderServiceError",
     "LLMProviderTimeoutError",
+    "NextStep",
     "PersonaConfig",
+    "Posture",
     "get_llm_provider",
     "register_agent",
     "register_formatter",

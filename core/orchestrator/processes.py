@@ -1,7 +1,11 @@
-"""Stopping as a good process does: on SIGTERM and Ctrl-C."""
+"""Stopping as a good process does: on SIGTERM and Ctrl-C, and with the exit code that was meant."""
 
 import asyncio
+import logging
+import os
 import signal
+import sys
+from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,3 +23,15 @@ def stop_requested() -> asyncio.Event:
     for name in _SIGNALS:
         loop.add_signal_handler(name, request)
     return stop
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without the interpreter's own finish.
+
+    The Temporal SDK's threads may still call into Python while it finishes, and then the process aborts although all
+    is done ("PyGILState_Release", seen in 7 of 30 runs on a busy machine). By now everything of ours is closed.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -92,6 +92,7 @@ class UsageReports:
 
 def _sums(key: ColumnElement[Any] | None) -> Select[Any]:
     unknown = attempts.c.billable & attempts.c.cost_usd.is_(None)
+    unknown_calls = func.coalesce(func.sum(case((unknown, 1), else_=0)), 0)
     label = (key if key is not None else null()).label("key")
     return select(
         label,
@@ -101,8 +102,8 @@ def _sums(key: ColumnElement[Any] | None) -> Select[Any]:
             func.coalesce(func.sum(attempts.c[name]), 0).label(name)
             for name in ("prompt_tokens", "completion_tokens", "total_tokens")
         ),
-        func.sum(attempts.c.cost_usd).label("cost_usd"),
-        func.coalesce(func.sum(case((unknown, 1), else_=0)), 0).label("unknown_cost_calls"),
+        func.coalesce(func.sum(attempts.c.cost_usd), case((unknown_calls == 0, 0.0))).label("cost_usd"),
+        unknown_calls.label("unknown_cost_calls"),
     ).where(attempts.c.status.is_not(None))
 
 

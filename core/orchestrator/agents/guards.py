@@ -4,6 +4,7 @@ A bad score counts as none and a bad reply format is left out, both with a warni
 is nothing to ask a model with; only a formatter that returns None, as an unfinished one does, gets the default prompt.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 
@@ -43,6 +44,10 @@ def messages_of(agent: Agent, context: AgentContext) -> list[Message]:
         raise PromptError(f"agent '{agent.name}' failed to build a prompt: {error}") from error
     if not isinstance(messages, list) or not messages or not all(_is_message(message) for message in messages):
         raise PromptError(f"agent '{agent.name}' built no list of messages with role and content")
+    try:
+        json.dumps(messages, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PromptError(f"agent '{agent.name}' built messages that are not JSON: {error}") from error
     return messages
 
 

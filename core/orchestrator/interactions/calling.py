@@ -5,11 +5,8 @@ is decided here too, from the ledger: tries are counted per kind of error, and a
 """
 
 import asyncio
-import json
 import logging
-import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -27,30 +24,23 @@ from core.orchestrator.errors import (
     StorageUnavailableError,
 )
 from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus
-from core.orchestrator.interactions.ledger import AttemptLedger, Timing
+from core.orchestrator.interactions.ledger import AttemptLedger, FinishedText
+from core.orchestrator.interactions.reading import Progress, Stopwatch, read_answer
 from core.orchestrator.interactions.store import Clock, InteractionStore, Prompt, utc_now
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
-from core.orchestrator.providers.untrusted import as_text, one_line
+from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MAX_REPLY_CHARACTERS = 1_000_000
-"""A model that does not stop is stopped here."""
-_MAX_REPLY_BYTES = 1_500_000
-"""As JSON. A longer reply would not fit a workflow's payload, which Temporal limits to 2 MB; the rest is cut off."""
+_SUPERSEDED = CallFailure(
+    error_type=ErrorType.WORKER_LOST, detail="a newer call has taken over", then=NextStep.NEXT_MODEL
+)
+_ENDED = CallFailure(error_type=ErrorType.CANCELLED, detail="the interaction has ended", then=NextStep.FAIL)
 _FIRST_BACKOFF = timedelta(milliseconds=500)
 _WRITE_PAUSES_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 10, 10)
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a call has come; written by the call, read by whoever reports it."""
-
-    ordinal: int = 0
-    characters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +95,16 @@ class ModelCaller:
         """
         prompt = await self._store.prompt(interaction_id)
         ordinal = await self._ledger.begin(interaction_id, call, self._clock())
-        if ordinal is None:
+        if isinstance(ordinal, FinishedText):
             return await self._answer(interaction_id, call)
+        if ordinal is None:
+            return FailedCall(_ENDED, None)
         progress.ordinal = ordinal
         self._events.publish(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
-        watch = _Stopwatch()
+        watch = Stopwatch()
         try:
             async with asyncio.timeout(self._call_timeout.total_seconds()):
-                completion = await self._complete(call, prompt, progress, watch)
+                completion = await self._read(call, prompt, progress, watch)
         except asyncio.CancelledError as error:
             if not _is_cancelled():
                 return await self._failed(interaction_id, call, ordinal, self._as_provider_error(error, call), watch)
@@ -120,9 +112,16 @@ class ModelCaller:
             raise
         except Exception as error:  # noqa: BLE001 - a provider is other people's code
             return await self._failed(interaction_id, call, ordinal, self._as_provider_error(error, call), watch)
+        return await self._keep(interaction_id, call, ordinal, completion, watch)
+
+    async def _keep(
+        self, interaction_id: str, call: PlannedCall, ordinal: int, completion: ChatCompletion, watch: Stopwatch
+    ) -> ModelAnswer | FailedCall:
+        timing = watch.timing()
         try:
-            kept = await _insist(
-                lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, watch.timing())
+            # A text that is paid for is kept even if we are told to stop at this very moment.
+            kept = await asyncio.shield(
+                _insist(lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, timing))
             )
         except StorageUnavailableError:
             raise
@@ -133,43 +132,13 @@ class ModelCaller:
             return await self._failed(interaction_id, call, ordinal, malformed, watch)
         if not kept:
             logger.warning("a newer call has begun; the answer of attempt %d is dropped", ordinal)
-            return FailedCall(
-                CallFailure(error_type=ErrorType.WORKER_LOST, detail="superseded", then=NextStep.NEXT_MODEL), None
-            )
+            return FailedCall(_SUPERSEDED, None)
         return await self._answer(interaction_id, call)
 
-    async def _complete(
-        self, call: PlannedCall, prompt: Prompt, progress: Progress, watch: "_Stopwatch"
-    ) -> ChatCompletion:
+    async def _read(self, call: PlannedCall, prompt: Prompt, progress: Progress, watch: Stopwatch) -> ChatCompletion:
         provider = self._providers.get(call.provider)
         stream = provider.stream_chat_completion(prompt.messages, call.model, prompt.temperature, prompt.max_tokens)
-        pieces: list[str] = []
-        completion: ChatCompletion | None = None
-        try:
-            async with aclosing(stream):  # however it is left, the upstream call ends with ours
-                async for item in stream:
-                    if isinstance(item, ChatCompletion):
-                        completion = item
-                        break
-                    watch.first_token()
-                    pieces.append(item)
-                    progress.characters += len(item)
-                    if progress.characters > _MAX_REPLY_CHARACTERS:
-                        completion = ChatCompletion(content="".join(pieces), finish_reason="length")
-                        break
-        except Exception:
-            if completion is None:
-                raise
-            logger.warning("provider '%s' failed after its answer", call.provider, exc_info=True)
-        if completion is None:
-            raise LLMProviderServiceError(
-                "the stream ended without a completion", error_type=ErrorType.TRUNCATED, may_be_billed=True
-            )
-        if not completion.content.strip() and completion.finish_reason != "content_filter":
-            raise LLMProviderServiceError(
-                "the model returned no text", error_type=ErrorType.EMPTY, posture=Posture(tries=2), may_be_billed=True
-            )
-        return _storable(completion)
+        return await read_answer(stream, progress, watch)
 
     def _as_provider_error(self, error: BaseException, call: PlannedCall) -> LLMProviderError:
         match error:
@@ -189,7 +158,7 @@ class ModelCaller:
                 )
 
     async def _failed(
-        self, interaction_id: str, call: PlannedCall, ordinal: int, error: LLMProviderError, watch: "_Stopwatch"
+        self, interaction_id: str, call: PlannedCall, ordinal: int, error: LLMProviderError, watch: Stopwatch
     ) -> FailedCall:
         timing = watch.timing()
         before = await _insist(lambda: self._ledger.attempts(interaction_id, call.place))
@@ -223,9 +192,7 @@ class ModelCaller:
         wait = posture.retry_after if posture.retry_after is not None else _FIRST_BACKOFF * 2 ** (tries - 1)
         return wait if wait <= self._max_wait else None
 
-    async def _record_interruption(
-        self, interaction_id: str, ordinal: int, why: ErrorType, watch: "_Stopwatch"
-    ) -> None:
+    async def _record_interruption(self, interaction_id: str, ordinal: int, why: ErrorType, watch: Stopwatch) -> None:
         cancelled = why is ErrorType.CANCELLED
         error = LLMProviderServiceError(
             "the call was cancelled" if cancelled else "the worker stopped during the call",
@@ -255,35 +222,10 @@ class ModelCaller:
         )
 
 
-class _Stopwatch:
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._first_token_ms: int | None = None
-
-    def first_token(self) -> None:
-        if self._first_token_ms is None:
-            self._first_token_ms = self._elapsed_ms()
-
-    def timing(self) -> Timing:
-        return Timing(self._elapsed_ms(), self._first_token_ms)
-
-    def _elapsed_ms(self) -> int:
-        return round((time.monotonic() - self._started) * 1000)
-
-
 def _is_cancelled() -> bool:
     """Say whether it is our own task that is cancelled, rather than one that a provider started."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _storable(completion: ChatCompletion) -> ChatCompletion:
-    """Return the completion with a text that the database takes and a payload holds."""
-    text = whole = (as_text(completion.content) or "")[:_MAX_REPLY_CHARACTERS]
-    while (size := len(json.dumps(text, ensure_ascii=False).encode())) > _MAX_REPLY_BYTES:
-        text = text[: len(text) * _MAX_REPLY_BYTES // size]
-    cut = len(text) < len(whole) or len(completion.content) > _MAX_REPLY_CHARACTERS
-    return completion.model_copy(update={"content": text} | ({"finish_reason": "length"} if cut else {}))
 
 
 async def _insist(access: Callable[[], Awaitable[T]]) -> T:

@@ -48,27 +48,30 @@ class AttemptLedger:
         """Keep the ledger in `database`."""
         self._database = database
 
-    async def begin(self, interaction_id: str, call: PlannedCall, now: datetime) -> int | None:
+    async def begin(self, interaction_id: str, call: PlannedCall, now: datetime) -> int | FinishedText | None:
         """Open the row of a new call and close those of lost workers.
 
         Returns:
-            The call's ordinal in the interaction, from 1; None when the answer is kept already: a worker thought lost
-            may keep it up to this very transaction.
+            The call's ordinal in the interaction, from 1; the answer where it is kept already, for a worker thought
+            lost may keep it up to this very transaction; None where the interaction has ended: nobody is to be asked.
         """
         async with self._database.write() as connection:
-            if await _finished_text(connection, interaction_id, call.place) is not None:
+            finished = await _finished_text(connection, interaction_id, call.place)
+            if finished is not None:
+                return finished
+            owner = (
+                await connection.execute(
+                    select(interactions.c.user_id, interactions.c.persona_id, interactions.c.ended_at).where(
+                        interactions.c.interaction_id == interaction_id
+                    )
+                )
+            ).one()
+            if owner.ended_at is not None:
                 return None
             await close_open_calls(connection, interaction_id, LOST_CALL)
             latest = await connection.scalar(
                 select(func.max(attempts.c.ordinal)).where(attempts.c.interaction_id == interaction_id)
             )
-            owner = (
-                await connection.execute(
-                    select(interactions.c.user_id, interactions.c.persona_id).where(
-                        interactions.c.interaction_id == interaction_id
-                    )
-                )
-            ).one()
             ordinal = (latest or 0) + 1
             await connection.execute(
                 insert(attempts).values(
@@ -201,14 +204,17 @@ def total_usage(calls: Sequence[Attempt]) -> Usage:
     """Return what an interaction used in all.
 
     Tokens are those that were reported. The cost is None as soon as one call that may have generated something did
-    not report its own: a sum that leaves out an unknown would be a claim.
+    not report its own: a sum that leaves out an unknown would be a claim. Calls that were refused cost nothing.
     """
-    reported = [call.usage for call in calls if call.usage is not None]
+    billable = [call.usage for call in calls if call.usage is not None]
     totals: dict[str, float | None] = {}
     for field in _USAGE_FIELDS:
-        known = [value for usage in reported if (value := getattr(usage, field)) is not None]
-        complete = field != "cost_usd" or len(known) == len(reported)
-        totals[field] = sum(known) if known and complete else None
+        known = [value for usage in billable if (value := getattr(usage, field)) is not None]
+        totals[field] = sum(known) if known else None
+    if calls and all(usage.cost_usd is not None for usage in billable):
+        totals["cost_usd"] = totals["cost_usd"] or 0.0
+    else:
+        totals["cost_usd"] = None
     return Usage.model_validate(totals)
 
 

@@ -11,8 +11,9 @@ from core.orchestrator.contracts import (
     InteractionView,
     OnFailure,
     StoreResults,
+    workflow_id_of,
 )
-from core.orchestrator.errors import ErrorType, OrchestratorError, StorageUnavailableError
+from core.orchestrator.errors import ErrorType, OrchestratorError
 from core.orchestrator.events import (
     EventBus,
     InteractionCancelled,
@@ -21,12 +22,16 @@ from core.orchestrator.events import (
     InteractionFailed,
 )
 from core.orchestrator.interactions.ledger import AttemptLedger
-from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
+from core.orchestrator.interactions.runs import Runs
+from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
 
 logger = logging.getLogger(__name__)
 
+_LOST_ANSWER = InteractionError(
+    type=ErrorType.UNAVAILABLE, detail="the answer is no longer in the database: was an older copy restored?"
+)
 _NOBODYS_LINE = "I cannot answer right now. Please try again in a moment."
 """Said when even the persona is gone."""
 
@@ -42,16 +47,21 @@ class Results:
         personas: PersonaLibrary,
         agents: Registry[Agent],
         events: EventBus,
+        runs: Runs,
     ) -> None:
-        """End interactions in `store`, in the voices of `personas`."""
+        """End interactions in `store`, in the voices of `personas`; who waits in line is told through `runs`."""
         self._store = store
         self._ledger = ledger
         self._personas = personas
         self._agents = agents
         self._events = events
+        self._runs = runs
 
-    async def keep(self, results: StoreResults) -> Ended:
-        """End an interaction, unless it has ended, and tell the subscribers.
+    async def keep(self, results: StoreResults) -> InteractionView:
+        """End an interaction, unless it has ended; tell the subscribers, and the next turn of the session.
+
+        Returns:
+            The interaction as the store has it now: the first ending stays.
 
         Raises:
             UnknownResourceError: the interaction was never opened.
@@ -60,19 +70,20 @@ class Results:
         ended = await self._store.end(results.interaction_id, await self._ending(results))
         if ended.first:
             self._events.publish(_event_of(ended.view))
-        return ended
+        if ended.following is not None:
+            await self._runs.free_place(workflow_id_of(ended.following))
+        return ended.view
 
     async def _ending(self, results: StoreResults) -> Ending:
         request = await self._store.request(results.interaction_id)
         if results.answered_place is not None:
             finished = await self._ledger.finished_text(results.interaction_id, results.answered_place)
-            if finished is None:
-                raise StorageUnavailableError("the answer to be stored cannot be found")
-            reply = finished.text
-            if isinstance(request, InteractionRequest):
-                reply = await self._in_character(request, reply)
-            return Ending(InteractionStatus.COMPLETED, reply=reply, answered_place=results.answered_place)
-        error = results.error or InteractionError(type=ErrorType.UNAVAILABLE, detail="no model answered")
+            if finished is not None:
+                reply = finished.text
+                if isinstance(request, InteractionRequest):
+                    reply = await self._in_character(request, reply)
+                return Ending(InteractionStatus.COMPLETED, reply=reply, answered_place=results.answered_place)
+        error = results.error or _LOST_ANSWER
         if error.type is ErrorType.CANCELLED:
             return Ending(InteractionStatus.CANCELLED, error=error)
         if isinstance(request, InteractionRequest) and request.on_failure is OnFailure.REPLY:

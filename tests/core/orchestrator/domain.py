@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from uuid6 import uuid7
 from core.orchestrator.contracts import InteractionRequest, Message, PlannedCall, Usage
 from core.orchestrator.errors import LLMProviderError, StorageUnavailableError
 from core.orchestrator.interactions.ledger import AttemptLedger, Timing
+from core.orchestrator.interactions.runs import Runs, RunState
 from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore, Prompt
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
 
@@ -31,6 +33,22 @@ class SettableClock:
 
     def advance(self, **duration: float) -> None:
         self.now += timedelta(**duration)
+
+
+@dataclass
+class FakeRuns(Runs):
+    """Workflows by id; one that is not there is missing."""
+
+    states: dict[str, RunState] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    freed: list[str] = field(default_factory=list)
+
+    async def state(self, workflow_id: str) -> RunState:
+        self.asked.append(workflow_id)
+        return self.states.get(workflow_id, RunState.MISSING)
+
+    async def free_place(self, workflow_id: str) -> None:
+        self.freed.append(workflow_id)
 
 
 def new_id() -> str:
@@ -66,7 +84,7 @@ async def answered(
 ) -> None:
     """Let a model answer an interaction and end it with the answer."""
     ordinal = await ledger.begin(interaction_id, call, now)
-    assert ordinal is not None
+    assert isinstance(ordinal, int)
     await ledger.succeed(interaction_id, call.place, ordinal, ChatCompletion(content=text, usage=usage), QUICK)
     await store.end(interaction_id, Ending(InteractionStatus.COMPLETED, reply=text, answered_place=call.place))
 

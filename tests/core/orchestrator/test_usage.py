@@ -57,7 +57,7 @@ async def test_an_empty_ledger_sums_to_nothing(books: Books) -> None:
         prompt_tokens=0,
         completion_tokens=0,
         total_tokens=0,
-        cost_usd=None,
+        cost_usd=0,
         unknown_cost_calls=0,
     )
     assert await books.reports.report(GroupBy.USER) == UsageReport(group_by=GroupBy.USER, items=[], total=nothing)

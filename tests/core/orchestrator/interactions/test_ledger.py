@@ -106,7 +106,9 @@ async def test_keeping_an_answer_twice_is_keeping_it_once(ledger: AttemptLedger,
 async def test_no_call_begins_for_a_place_whose_answer_is_kept(ledger: AttemptLedger, interaction_id: str) -> None:
     ordinal = await begun(ledger, interaction_id)
     await ledger.succeed(interaction_id, 0, ordinal, completion(), QUICK)
-    assert await ledger.begin(interaction_id, CALL, NOON) is None
+    kept = await ledger.begin(interaction_id, CALL, NOON)
+    assert isinstance(kept, FinishedText)
+    assert kept.text == "Hi there"
     assert await ledger.begin(interaction_id, SECOND, NOON) == 2
 
 

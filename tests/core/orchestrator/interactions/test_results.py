@@ -9,22 +9,23 @@ from core.orchestrator.contracts import (
     CompletionRequest,
     InteractionError,
     InteractionStatus,
+    InteractionView,
     MemoryWindow,
     PlannedCall,
     StoreResults,
 )
-from core.orchestrator.errors import ErrorType, StorageUnavailableError, UnknownResourceError
+from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
 from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.results import Results
-from core.orchestrator.interactions.store import Ended, InteractionStore
+from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
-from tests.core.orchestrator.domain import NOON, PROMPT, QUICK, completion, new_id, opened
+from tests.core.orchestrator.domain import NOON, PROMPT, QUICK, FakeRuns, completion, new_id, opened
 
 RATE_LIMIT = InteractionError(type=ErrorType.RATE_LIMIT, detail="too many requests")
 CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="cancelled")
@@ -52,8 +53,9 @@ class Desk:
     personas: list[PersonaConfig] = field(default_factory=lambda: [persona()])
     agents: dict[str, Callable[[], Agent]] = field(default_factory=lambda: {"conversation": LLMAgent})
     events: list[InteractionEvent] = field(default_factory=list)
+    runs: FakeRuns = field(default_factory=FakeRuns)
 
-    async def keep(self, results: StoreResults) -> Ended:
+    async def keep(self, results: StoreResults) -> InteractionView:
         agents: Registry[Agent] = Registry("agent", Agent)  # type: ignore[type-abstract]
         for name, factory in self.agents.items():
             agents.register(name, factory)
@@ -65,6 +67,7 @@ class Desk:
             personas=PersonaLibrary(self.personas),
             agents=agents,
             events=bus,
+            runs=self.runs,
         )
         return await keeper.keep(results)
 
@@ -79,7 +82,7 @@ class Desk:
     async def answer(self, interaction_id: str, text: str, place: int = 0) -> None:
         call = PlannedCall(place=place, provider="openrouter", model=f"model/{place}")
         ordinal = await self.ledger.begin(interaction_id, call, NOON)
-        assert ordinal is not None
+        assert isinstance(ordinal, int)
         await self.ledger.succeed(interaction_id, place, ordinal, completion(text, finish_reason="stop"), QUICK)
 
     async def said(self) -> list[str]:
@@ -93,8 +96,7 @@ def desk(database: Database) -> Desk:
 
 async def test_the_answer_becomes_the_reply(desk: Desk) -> None:
     interaction_id = await desk.turn("Hi there", place=1)
-    ended = await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=1))
-    view = ended.view
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=1))
     assert (view.status, view.message, view.model) == (InteractionStatus.COMPLETED, "Hi there", "model/1")
     assert (view.finish_reason, view.degraded, view.error) == ("stop", False, None)
     assert await desk.said() == ["Hello", "Hi there"]
@@ -103,7 +105,7 @@ async def test_the_answer_becomes_the_reply(desk: Desk) -> None:
 async def test_a_reply_is_stored_in_the_personas_style(desk: Desk) -> None:
     desk.personas = [persona(reply={"emoji": "remove", "sign_off": "Yours, Cherry"})]
     interaction_id = await desk.turn("Cherry: Hi 😀")
-    view = (await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))).view
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))
     assert view.message == "Hi\n\nYours, Cherry"
     assert await desk.said() == ["Hello", "Hi\n\nYours, Cherry"]
 
@@ -111,7 +113,7 @@ async def test_a_reply_is_stored_in_the_personas_style(desk: Desk) -> None:
 async def test_the_agent_that_asked_formats_the_reply(desk: Desk) -> None:
     desk.agents["shouting"] = Shouting
     interaction_id = await desk.turn("Hi", agent="shouting")
-    assert (await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))).view.message == "HI"
+    assert (await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))).message == "HI"
 
 
 @pytest.mark.parametrize(("agent", "personas"), [("broken", [persona()]), ("gone", [persona()]), ("conversation", [])])
@@ -121,14 +123,14 @@ async def test_a_reply_that_cannot_be_formatted_stays_as_the_model_wrote_it(
     desk.agents["broken"] = Broken
     desk.personas = personas
     interaction_id = await desk.turn("Hi 😀", agent=agent)
-    assert (await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))).view.message == "Hi 😀"
+    assert (await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))).message == "Hi 😀"
 
 
 async def test_keeping_twice_is_keeping_once(desk: Desk) -> None:
     interaction_id = await desk.turn("Hi")
     results = StoreResults(interaction_id=interaction_id, answered_place=0)
     first, again = await desk.keep(results), await desk.keep(results)
-    assert (first.first, again.first, first.view) == (True, False, again.view)
+    assert first == again
     assert await desk.said() == ["Hello", "Hi"]
     assert [event.type for event in desk.events] == ["interaction.completed"]
 
@@ -137,20 +139,20 @@ async def test_a_late_cancellation_gets_the_reply_that_was_recorded(desk: Desk) 
     interaction_id = await desk.turn("Hi")
     first = await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))
     late = await desk.keep(StoreResults(interaction_id=interaction_id, error=CANCELLED))
-    assert late.view == first.view
+    assert late == first
 
 
 async def test_a_late_answer_gets_the_cancellation_that_was_recorded(desk: Desk) -> None:
     interaction_id = await desk.turn("Hi")
     await desk.keep(StoreResults(interaction_id=interaction_id, error=CANCELLED))
     late = await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))
-    assert (late.view.status, late.view.message) == (InteractionStatus.CANCELLED, None)
+    assert (late.status, late.message) == (InteractionStatus.CANCELLED, None)
     assert await desk.said() == ["Hello"]
 
 
 async def test_when_no_model_answered_the_persona_says_its_own_line(desk: Desk) -> None:
     interaction_id = await desk.turn()
-    view = (await desk.keep(StoreResults(interaction_id=interaction_id, error=RATE_LIMIT))).view
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, error=RATE_LIMIT))
     assert (view.status, view.message, view.degraded) == (InteractionStatus.FAILED, "One moment.", True)
     assert (view.error, view.model) == (RATE_LIMIT, None)
     window = await desk.store.take_place(await opened(desk.store), 1000)
@@ -160,14 +162,14 @@ async def test_when_no_model_answered_the_persona_says_its_own_line(desk: Desk) 
 async def test_even_without_its_persona_a_turn_gets_a_line(desk: Desk) -> None:
     desk.personas = []
     interaction_id = await desk.turn()
-    view = (await desk.keep(StoreResults(interaction_id=interaction_id, error=RATE_LIMIT))).view
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, error=RATE_LIMIT))
     assert view.degraded
     assert view.message
 
 
 async def test_who_wants_an_error_gets_no_line(desk: Desk) -> None:
     interaction_id = await desk.turn(on_failure="error")
-    view = (await desk.keep(StoreResults(interaction_id=interaction_id, error=RATE_LIMIT))).view
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, error=RATE_LIMIT))
     assert (view.status, view.message, view.degraded) == (InteractionStatus.FAILED, None, False)
     assert await desk.said() == ["Hello"]
 
@@ -175,22 +177,22 @@ async def test_who_wants_an_error_gets_no_line(desk: Desk) -> None:
 @pytest.mark.parametrize("on_failure", ["reply", "error"])
 async def test_a_cancelled_turn_has_no_reply(desk: Desk, on_failure: str) -> None:
     interaction_id = await desk.turn(on_failure=on_failure)
-    view = (await desk.keep(StoreResults(interaction_id=interaction_id, error=CANCELLED))).view
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, error=CANCELLED))
     assert (view.status, view.message, view.error) == (InteractionStatus.CANCELLED, None, CANCELLED)
 
 
 async def test_without_any_reason_no_model_was_available(desk: Desk) -> None:
     interaction_id = await desk.turn()
-    view = (await desk.keep(StoreResults(interaction_id=interaction_id))).view
+    view = await desk.keep(StoreResults(interaction_id=interaction_id))
     assert view.error is not None
     assert view.error.type is ErrorType.UNAVAILABLE
 
 
-async def test_an_answer_that_cannot_be_found_is_not_replaced_by_something_else(desk: Desk) -> None:
-    interaction_id = await desk.turn()
-    with pytest.raises(StorageUnavailableError):
-        await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))
-    assert not (await desk.store.view(interaction_id)).status.is_final
+async def test_an_answer_that_is_gone_with_a_restored_backup_ends_as_a_failure_that_says_so(desk: Desk) -> None:
+    view = await desk.keep(StoreResults(interaction_id=await desk.turn(), answered_place=0))
+    assert (view.status, view.degraded) == (InteractionStatus.FAILED, True)
+    assert view.error is not None
+    assert "no longer in the database" in view.error.detail
 
 
 async def test_what_nobody_opened_cannot_end(desk: Desk) -> None:
@@ -203,19 +205,19 @@ async def test_subscribers_hear_the_end_with_the_whole_response(desk: Desk, erro
     ended = await desk.keep(StoreResults(interaction_id=await desk.turn(), error=error))
     [event] = desk.events
     assert event.type == told
-    assert getattr(event, "response", None) == ended.view
+    assert getattr(event, "response", None) == ended
 
 
 async def test_a_bare_completion_is_stored_as_the_model_wrote_it(desk: Desk) -> None:
     asked = CompletionRequest(interaction_id=new_id(), user_id="ada")
     await desk.store.open_completion(asked, PROMPT)
     await desk.answer(asked.interaction_id, "  Cherry: 😀 ")
-    view = (await desk.keep(StoreResults(interaction_id=asked.interaction_id, answered_place=0))).view
+    view = await desk.keep(StoreResults(interaction_id=asked.interaction_id, answered_place=0))
     assert (view.message, view.session_id, view.model) == ("  Cherry: 😀 ", None, "model/0")
 
 
 async def test_a_bare_completion_that_failed_has_no_line(desk: Desk) -> None:
     asked = CompletionRequest(interaction_id=new_id(), user_id="ada")
     await desk.store.open_completion(asked, PROMPT)
-    view = (await desk.keep(StoreResults(interaction_id=asked.interaction_id, error=RATE_LIMIT))).view
+    view = await desk.keep(StoreResults(interaction_id=asked.interaction_id, error=RATE_LIMIT))
     assert (view.status, view.message, view.error) == (InteractionStatus.FAILED, None, RATE_LIMIT)

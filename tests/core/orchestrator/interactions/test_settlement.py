@@ -1,29 +1,22 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
+from core.orchestrator.agents.base import Agent
 from core.orchestrator.contracts import InteractionStatus
 from core.orchestrator.errors import ErrorType, UnknownResourceError
-from core.orchestrator.interactions.settlement import START_TIMEOUT, Runs, RunState, Settlement
+from core.orchestrator.events import EventBus
+from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.results import Results
+from core.orchestrator.interactions.runs import START_TIMEOUT, RunState
+from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.memory.conversations import Conversations
+from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database
-from tests.core.orchestrator.domain import ANY_BUDGET, SettableClock, opened
-
-
-@dataclass
-class FakeRuns(Runs):
-    """Workflows by id; one that is not there is missing."""
-
-    states: dict[str, RunState] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-
-    async def state(self, workflow_id: str) -> RunState:
-        self.asked.append(workflow_id)
-        return self.states.get(workflow_id, RunState.MISSING)
-
-    async def free_place(self, workflow_id: str) -> None:
-        raise AssertionError("settling frees no place")
+from tests.core.orchestrator.agents.personas import persona
+from tests.core.orchestrator.domain import ANY_BUDGET, FakeRuns, SettableClock, opened
 
 
 @dataclass
@@ -50,7 +43,15 @@ async def court(database: Database) -> Court:
     clock = SettableClock()
     store = InteractionStore(database, clock)
     runs = FakeRuns()
-    return Court(store, runs, clock, Settlement(store, runs, clock), await opened(store))
+    results = Results(
+        store=store,
+        ledger=AttemptLedger(database),
+        personas=PersonaLibrary([persona()]),
+        agents=Registry("agent", Agent),  # type: ignore[type-abstract]
+        events=EventBus(),
+        runs=runs,
+    )
+    return Court(store, runs, clock, Settlement(store, results, runs, clock), await opened(store))
 
 
 async def test_a_turn_whose_workflow_runs_is_left_alone(court: Court) -> None:
@@ -90,7 +91,9 @@ async def test_a_turn_whose_workflow_was_ended_from_outside_ends(
     court.runs_as(state)
     assert await court.settle()
     assert await court.outcome() == outcome
-    assert len(await conversations.transcript("s1", user_id="ada", after=0, limit=10)) == 1, "it was accepted"
+    said = [line.content for line in await conversations.transcript("s1", user_id="ada", after=0, limit=10)]
+    assert said[0] == "Hello", "it was accepted"
+    assert said[1:] == ([persona().fallback_line] if outcome[0] is InteractionStatus.FAILED else [])
 
 
 @pytest.mark.parametrize("state", list(RunState))
@@ -107,6 +110,7 @@ async def test_nobody_waits_for_a_settled_turn(court: Court) -> None:
     court.runs_as(RunState.CLOSED)
     assert (await court.store.take_place(following, ANY_BUDGET)).waiting_on == court.interaction_id
     await court.settle()
+    assert court.runs.freed == [f"interaction-{following}"]
     assert (await court.store.take_place(following, ANY_BUDGET)).waiting_on is None
 
 

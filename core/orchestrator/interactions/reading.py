@@ -1,0 +1,95 @@
+"""One answer, read from a provider to its end: timed, whole, and such that it can be stored and sent on."""
+
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from core.orchestrator.errors import ErrorType, LLMProviderServiceError, Posture
+from core.orchestrator.interactions.ledger import Timing
+from core.orchestrator.providers.base import ChatCompletion
+from core.orchestrator.providers.untrusted import as_text
+
+logger = logging.getLogger(__name__)
+
+_MAX_CHARACTERS = 1_000_000
+"""A model that does not stop is stopped here."""
+_MAX_BYTES = 1_500_000
+"""As JSON. A longer text would not fit a workflow's payload, which Temporal limits to 2 MB; the rest is cut off."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a call has come; written by the call, read by whoever reports it."""
+
+    ordinal: int = 0
+    characters: int = 0
+
+
+class Stopwatch:
+    """Times a call from its making."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self._started = time.monotonic()
+        self._first_token_ms: int | None = None
+
+    def first_token(self) -> None:
+        """Note the moment of the first text; later ones change nothing."""
+        if self._first_token_ms is None:
+            self._first_token_ms = self._elapsed_ms()
+
+    def timing(self) -> Timing:
+        """Return how long it took so far."""
+        return Timing(self._elapsed_ms(), self._first_token_ms)
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)
+
+
+async def read_answer(
+    stream: AsyncGenerator[str | ChatCompletion, None], progress: Progress, watch: Stopwatch
+) -> ChatCompletion:
+    """Read a provider's stream to its completion and close it: however it is left, the upstream call ends with ours.
+
+    Raises:
+        LLMProviderServiceError: (`truncated`) there was no completion, (`empty`) there was no text.
+    """
+    pieces: list[str] = []
+    completion: ChatCompletion | None = None
+    try:
+        async with aclosing(stream):
+            async for item in stream:
+                if isinstance(item, ChatCompletion):
+                    completion = item
+                    break
+                watch.first_token()
+                pieces.append(item)
+                progress.characters += len(item)
+                if progress.characters > _MAX_CHARACTERS:
+                    completion = ChatCompletion(content="".join(pieces), finish_reason="length")
+                    break
+    except Exception:
+        if completion is None:
+            raise
+        logger.warning("a provider failed after its answer", exc_info=True)
+    if completion is None:
+        raise LLMProviderServiceError(
+            "the stream ended without a completion", error_type=ErrorType.TRUNCATED, may_be_billed=True
+        )
+    if not completion.content.strip() and completion.finish_reason != "content_filter":
+        raise LLMProviderServiceError(
+            "the model returned no text", error_type=ErrorType.EMPTY, posture=Posture(tries=2), may_be_billed=True
+        )
+    return _storable(completion)
+
+
+def _storable(completion: ChatCompletion) -> ChatCompletion:
+    """Return the completion with a text that the database takes and a payload holds."""
+    text = whole = (as_text(completion.content) or "")[:_MAX_CHARACTERS]
+    while (size := len(json.dumps(text, ensure_ascii=False).encode())) > _MAX_BYTES:
+        text = text[: len(text) * _MAX_BYTES // size]
+    cut = len(text) < len(whole) or len(completion.content) > _MAX_CHARACTERS
+    return completion.model_copy(update={"content": text} | ({"finish_reason": "length"} if cut else {}))

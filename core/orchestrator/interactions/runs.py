@@ -1,0 +1,28 @@
+"""The port to Temporal: what the domain asks about the workflow behind an interaction."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Protocol
+
+START_TIMEOUT = timedelta(seconds=4)
+"""How long a start may take; after it, and some grace, an interaction without a workflow will never have one."""
+
+
+class RunState(StrEnum):
+    """What Temporal knows of an interaction's workflow."""
+
+    RUNNING = "running"
+    MISSING = "missing"
+    CANCELLED = "cancelled"
+    CLOSED = "closed"
+    """Completed, failed, terminated or timed out."""
+
+
+class Runs(Protocol):
+    """The port to Temporal."""
+
+    async def state(self, workflow_id: str) -> RunState:
+        """Return what Temporal knows of a workflow; RUNNING when it cannot be asked."""
+
+    async def free_place(self, workflow_id: str) -> None:
+        """Tell a waiting turn that the one before it has ended; nothing happens when it does not run."""

@@ -1,0 +1,51 @@
+"""What every refusal has in common: nothing is stored, and no workflow is started."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from tests.harness import System
+
+
+def _database(system: System) -> Path:
+    return system.directory / "data" / "orchestrator.db"
+
+
+def _rows(system: System) -> dict[str, int]:
+    with closing(sqlite3.connect(f"file:{_database(system)}?mode=ro", uri=True)) as connection:
+        return {
+            table: connection.execute(f"select count(*) from {table}").fetchone()[0]
+            for table in ("sessions", "interactions", "messages", "prompts")
+        }
+
+
+def _workflow_ids(system: System) -> set[str]:
+    with closing(sqlite3.connect(f"file:{_database(system)}?mode=ro", uri=True)) as connection:
+        return {f"interaction-{row[0]}" for row in connection.execute("select interaction_id from interactions")}
+
+
+@pytest.fixture
+def nothing_stored(system: System) -> Iterator[None]:
+    """The test stores nothing."""
+    before = _rows(system)
+    yield
+    assert _rows(system) == before
+
+
+@pytest.fixture(scope="module")
+async def no_stray_workflow(shared_system: System, temporal: Client) -> AsyncIterator[None]:
+    """The module's tests start no workflow that the store knows nothing of."""
+    yield
+    # Temporal's list of workflows lags behind; once the last one started is in it, so are all before it.
+    last = (await shared_system.interact("The last one")).json()["workflow_id"]
+    listed: set[str] = set()
+    query = f"TaskQueue = '{shared_system.environment['TASK_QUEUE']}'"
+    async with asyncio.timeout(20):
+        while last not in listed:
+            listed = {found.id async for found in temporal.list_workflows(query)}
+    assert listed <= _workflow_ids(shared_system)

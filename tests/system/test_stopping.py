@@ -1,0 +1,100 @@
+"""SIGTERM and Ctrl-C: what is under way is finished or handed over, and the process ends without a complaint."""
+
+import asyncio
+import signal
+import time
+
+from tests.harness import Process, System
+from tests.system.stories import (
+    HELD,
+    answered,
+    eventually,
+    held,
+    interaction_of,
+    outcomes,
+    read,
+    roles,
+    sending,
+    transcript,
+)
+
+MODEL = "test/model"
+
+
+def assert_went_quietly(process: Process) -> None:
+    for complaint in ("Traceback", "Task was destroyed", "never awaited", "Unclosed", "exception"):
+        assert complaint not in process.output, process.output
+
+
+async def no_longer_listens(system: System) -> None:
+    async def refused() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", system.port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        return False
+
+    await eventually(refused)
+
+
+async def test_a_stopped_worker_finishes_its_call_or_hands_it_over(own_system: System) -> None:
+    own_system.standin.script(MODEL, HELD, HELD)
+    patient = await own_system.start_worker()
+    api = await own_system.start_api()
+
+    async with sending(own_system, session_id="finished", model=MODEL) as request:
+        await held(own_system)
+        patient.send(signal.SIGTERM)
+        await patient.until_output("worker stopping")
+        hasty = await own_system.start_worker(SHUTDOWN_GRACE_SECONDS="1", HEARTBEAT_TIMEOUT_SECONDS="60")
+        own_system.standin.release()
+        reply = await answered(request)
+    assert await patient.wait() == 0
+    assert_went_quietly(patient)
+    assert outcomes(reply) == ["succeeded"]
+
+    async with sending(own_system, session_id="handed over", model=MODEL) as request:
+        await held(own_system)
+        heir = await own_system.start_worker()
+        asked_at = time.monotonic()
+        assert await hasty.stop() == 0
+        reply = await answered(request)
+        assert time.monotonic() - asked_at < 30, "as long as if missing heartbeats had told it"
+    assert_went_quietly(hasty)
+    assert outcomes(reply) == ["worker_lost", "succeeded"]
+    assert roles(await transcript(own_system, "handed over")) == ["user", "assistant"]
+
+    assert await heir.stop() == 0
+    assert_went_quietly(heir)
+    assert await api.stop() == 0
+    assert_went_quietly(api)
+
+
+async def test_a_stopped_api_answers_the_request_in_flight_or_leaves_it_to_the_next(own_system: System) -> None:
+    own_system.standin.script(MODEL, HELD, HELD, HELD)
+    worker = await own_system.start_worker()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        api = await own_system.start_api()
+        async with sending(own_system, session_id=name.name, model=MODEL) as request:
+            await held(own_system)
+            api.send(name)
+            await no_longer_listens(own_system)
+            own_system.standin.release()
+            reply = await answered(request)
+        assert reply["status"] == "completed"
+        assert await api.wait() == 0
+        assert_went_quietly(api)
+
+    api = await own_system.start_api(SHUTDOWN_GRACE_SECONDS="1")
+    async with sending(own_system, session_id="cut short", model=MODEL):
+        await held(own_system)
+        interaction_id = await interaction_of(own_system, "cut short")
+        assert await api.stop() == 0
+    own_system.standin.release()
+    await own_system.start_api()
+    assert (await read(own_system, interaction_id, wait=30))["status"] == "completed"
+
+    worker.send(signal.SIGINT)
+    assert await worker.wait() == 0
+    assert_went_quietly(worker)

@@ -1,0 +1,84 @@
+"""`kill -9` of the Temporal server during a call: it comes back on its database file, and nothing is lost."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from core.orchestrator.config import Settings
+from embedded.children import Children
+from embedded.temporal_server import start_temporal
+from standin import StandIn
+from tests.harness import System, free_port
+from tests.system.stories import HELD, answered, eventually, held, interaction_of, read, roles, sending, transcript
+
+MODEL = "test/model"
+
+
+class Temporal:
+    """A dev server of the test's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._settings = Settings(
+            _env_file=None, DATA_DIR=directory, TEMPORAL_PORT=free_port(), TEMPORAL_UI_PORT=free_port()
+        )
+        self._children = Children(directory)
+        self.address = f"127.0.0.1:{self._settings.TEMPORAL_PORT}"
+
+    async def start(self) -> None:
+        self._children.take_over()
+        await start_temporal(self._settings, self._children)
+
+    async def kill(self) -> None:
+        child = self._children._running[-1]
+        os.kill(child.pid, signal.SIGKILL)
+        await child.wait()
+
+    async def stop(self) -> None:
+        await self._children.stop()
+
+
+async def test_a_killed_temporal_server_costs_no_reply(tmp_path: Path) -> None:
+    temporal = Temporal(tmp_path / "temporal")
+    await temporal.start()
+    async with StandIn() as standin:
+        system = System(temporal.address, standin, tmp_path)
+        try:
+            standin.script(MODEL, HELD)
+            worker = await system.start_worker()
+            api = await system.start_api()
+            async with sending(system, "My name is Ada", session_id="s", model=MODEL) as request:
+                await held(system)
+                interaction_id = await interaction_of(system, "s")
+                await temporal.kill()
+                standin.release()
+                sent_at = time.monotonic()
+                unheard = await system.interact("Nobody hears this", session_id="unheard")
+                assert time.monotonic() - sent_at < 5
+                await temporal.start()
+                response = await request
+
+            assert unheard.status_code == 503
+            assert response.status_code in (200, 503), response.text
+            if response.status_code == 503:  # it may not have had the patience
+                assert response.json()["interaction_id"] == interaction_id
+            reply = await read(system, interaction_id, wait=60)
+            assert reply["status"] == "completed"
+            assert roles(await transcript(system, "s")) == ["user", "assistant"]
+
+            async with sending(system, "What is my name?", session_id="s") as request:
+                assert "I remember 2 earlier messages" in (await answered(request))["message"]
+            assert len(standin.ledger.calls) == 2
+
+            async def is_given_up() -> bool:
+                return (await read(system, unheard.json()["interaction_id"]))["status"] == "failed"
+
+            await eventually(is_given_up)
+            assert await transcript(system, "unheard") == []
+
+            await temporal.kill()
+            assert [await process.stop() for process in (worker, api)] == [0, 0]
+            assert "Traceback" not in worker.output + api.output
+        finally:
+            await system.stop()
+            await temporal.stop()

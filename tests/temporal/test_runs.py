@@ -1,0 +1,94 @@
+"""Interactions as runs: started once, asked after, told that their place is free."""
+
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from core.orchestrator.config import Settings
+from core.orchestrator.contracts import CompletionRequest, InteractionRequest, workflow_id_of
+from core.orchestrator.errors import WorkflowServiceUnavailableError
+from core.orchestrator.interactions.runs import RunState
+from temporal.client import connect
+from temporal.runs import WorkflowRuns
+from tests.harness import free_port
+from tests.workflows.steps import Steps, answer
+
+
+def request(**fields: str) -> InteractionRequest:
+    given = {"interaction_id": str(uuid4()), "user_id": "ada", "session_id": "s", "persona_id": "cherry"}
+    return InteractionRequest(**{**given, "message": "Hello", **fields})
+
+
+@pytest.fixture
+def runs(temporal: Client) -> WorkflowRuns:
+    """Runs of a task queue that nobody works on."""
+    return WorkflowRuns(temporal, f"idle-{uuid4()}")
+
+
+@pytest.fixture
+async def nowhere() -> WorkflowRuns:
+    """Runs of a Temporal that is not there."""
+    settings = Settings(_env_file=None, TEMPORAL_ADDRESS=f"127.0.0.1:{free_port()}")
+    return WorkflowRuns(await connect(settings, lazy=True), "idle")
+
+
+async def test_a_started_run_is_running_until_it_is_closed(temporal: Client, runs: WorkflowRuns) -> None:
+    asked = request()
+    workflow_id = workflow_id_of(asked.interaction_id)
+    assert await runs.state(workflow_id) is RunState.MISSING
+    await runs.start(asked)
+    assert await runs.state(workflow_id) is RunState.RUNNING
+    await temporal.get_workflow_handle(workflow_id).terminate()
+    assert await runs.state(workflow_id) is RunState.CLOSED
+    await runs.wait(asked.interaction_id)
+
+
+async def test_a_run_that_was_cancelled_is_told_from_one_that_ended(temporal: Client) -> None:
+    steps = Steps(first=answer)
+    steps.models["first"] = steps.hang
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await steps.reached.wait()
+        await run.cancel()
+        runs = WorkflowRuns(temporal, "any")
+        await runs.wait(run.id.removeprefix("interaction-"))
+        assert await runs.state(run.id) is RunState.CANCELLED
+
+
+async def test_starting_again_attaches_to_the_run_that_there_is(temporal: Client, runs: WorkflowRuns) -> None:
+    asked = request()
+    await runs.start(asked)
+    first = await temporal.get_workflow_handle(workflow_id_of(asked.interaction_id)).describe()
+    await runs.start(asked)
+    second = await temporal.get_workflow_handle(workflow_id_of(asked.interaction_id)).describe()
+    assert second.run_id == first.run_id
+    await temporal.get_workflow_handle(first.id).terminate()
+    await runs.start(asked)
+    assert await runs.state(first.id) is RunState.CLOSED  # one that has ended is not begun again
+
+
+async def test_a_completion_runs_under_its_own_name(temporal: Client, runs: WorkflowRuns) -> None:
+    asked = CompletionRequest(interaction_id=str(uuid4()), user_id="ada")
+    await runs.start(asked)
+    run = temporal.get_workflow_handle(workflow_id_of(asked.interaction_id))
+    assert (await run.describe()).workflow_type == "completion"
+    await run.terminate()
+
+
+async def test_telling_a_workflow_that_does_not_exist_is_harmless(runs: WorkflowRuns) -> None:
+    await runs.free_place("interaction-nobody")
+
+
+async def test_without_temporal_a_start_fails_and_names_the_interaction(nowhere: WorkflowRuns) -> None:
+    asked = request()
+    with pytest.raises(WorkflowServiceUnavailableError) as failure:
+        await nowhere.start(asked)
+    assert failure.value.interaction_id == asked.interaction_id
+
+
+async def test_without_temporal_nobody_is_taken_for_gone(nowhere: WorkflowRuns) -> None:
+    assert await nowhere.state("interaction-somebody") is RunState.RUNNING
+    await nowhere.free_place("interaction-somebody")
+    with pytest.raises(WorkflowServiceUnavailableError):
+        await nowhere.wait("somebody")

@@ -1,0 +1,170 @@
+"""The `orchestrator` command: help, lists, set-up and replays; `up` has its tests in `tests/embedded`."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cli
+from tests.harness import System
+from tests.replay.record import HISTORIES
+
+COMMANDS = ("up", "worker", "api", "setup", "usage", "replay", "personas")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(system: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command as its process would, and return exit code, output and errors.
+
+    A process of its own takes two seconds to import everything; the arguments and the environment are the same.
+    """
+
+    def run(*arguments: str, **settings: str) -> tuple[int, str, str]:
+        for name, value in {**system.environment, "COLUMNS": "80", **settings}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *arguments])
+        code = cli.run()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+async def reply(system: System) -> dict[str, Any]:
+    """An interaction that has ended."""
+    response = await system.interact(user_id="cli-user", model="openai/gpt-4", fallback_models=[])
+    assert response.is_success, response.text
+    return dict(response.json())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_does(run: Run, command: str) -> None:
+    code, output, _ = run(command, "--help")
+    assert code == 0
+    assert output.strip().startswith(f"Usage: orchestrator {command} [OPTIONS]")
+
+
+def test_the_command_alone_lists_every_command(run: Run) -> None:
+    code, output, errors = run()
+    assert code == 2
+    assert all(f"\n  {command} " in output + errors for command in COMMANDS)
+
+
+def test_personas_are_listed_for_people_and_for_programs(run: Run) -> None:
+    code, output, _ = run("personas")
+    assert code == 0
+    assert all(name in output for name in ("cherry", "sophia", "karen"))
+    code, output, _ = run("personas", "--json")
+    assert code == 0
+    personas = json.loads(output)
+    assert sorted(persona["id"] for persona in personas) == ["cherry", "karen", "sophia"]
+    assert all(len(persona["version"]) == 12 for persona in personas)
+
+
+def test_usage_is_summed_by_what_is_asked_for(run: Run, reply: dict[str, Any]) -> None:
+    code, output, _ = run("usage")
+    assert code == 0
+    assert "openai/gpt-4 " in output  # whole, however narrow the terminal
+    code, output, _ = run("usage", "--group-by", "user", "--json")
+    assert code == 0
+    report = json.loads(output)
+    assert report["group_by"] == "user"
+    (item,) = [item for item in report["items"] if item["key"] == "cli-user"]
+    assert item["interactions"] == item["calls"] > 0
+    assert item["total_tokens"] >= reply["usage"]["total_tokens"] > 0
+
+
+def test_usage_of_a_day_without_calls_is_nothing(run: Run, reply: dict[str, Any]) -> None:
+    code, output, _ = run("usage", "--to", "2020-01-01", "--json")
+    assert code == 0
+    assert json.loads(output)["items"] == []
+
+
+def test_a_day_that_is_none_is_one_clear_line(run: Run) -> None:
+    assert run("usage", "--from", "yesterday") == (2, "", "error: 'yesterday' is not a day such as 2026-01-31\n")
+
+
+def test_setup_prepares_and_may_be_repeated(run: Run, tmp_path: Path) -> None:
+    for _ in range(2):
+        code, output, errors = run("setup", DATA_DIR=str(tmp_path / "data"))
+        assert (code, errors) == (0, "")
+        assert "the schema is up to date" in output
+    assert "nothing to change" in output
+    assert (tmp_path / "data" / "orchestrator.db").exists()
+
+
+def test_setup_without_temporal_names_the_address(run: Run) -> None:
+    code, _, errors = run("setup", TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert code == 1
+    assert errors.startswith("error: Temporal at 127.0.0.1:1 did not answer")
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_run_is_replayed_by_its_id(run: Run, reply: dict[str, Any]) -> None:
+    code, output, _ = run("replay", reply["workflow_id"])
+    assert code == 0
+    assert output.splitlines() == [
+        f"same     {reply['workflow_id']}  15 events",
+        "1 go the same way, 0 differ",
+    ]
+
+
+def test_runs_are_replayed_by_a_query(run: Run, reply: dict[str, Any]) -> None:
+    code, output, _ = run("replay", "--query", f"WorkflowId = '{reply['workflow_id']}'")
+    assert code == 0
+    assert "1 go the same way, 0 differ" in output
+
+
+def test_a_history_in_a_file_is_replayed_without_temporal(run: Run) -> None:
+    path = HISTORIES / "interaction-plain.json"
+    code, output, _ = run("replay", "--history", str(path), TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert code == 0
+    assert "1 go the same way, 0 differ" in output
+
+
+def test_a_history_that_goes_another_way_is_exit_code_one(run: Run, tmp_path: Path) -> None:
+    text = (HISTORIES / "interaction-plain.json").read_text()
+    changed = tmp_path / "changed.json"
+    changed.write_text(text.replace('"call_model"', '"call_a_friend"'))
+    assert changed.read_text() != text
+    code, output, _ = run("replay", "--history", str(changed))
+    assert code == 1
+    assert "Nondeterminism" in output
+    assert "0 go the same way, 1 differ" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "replay needs exactly one of WORKFLOW_ID, --query and --history"),
+        (("one", "--query", "two"), 2, "replay needs exactly one of WORKFLOW_ID, --query and --history"),
+        (("interaction-nobody",), 1, "unknown workflow 'interaction-nobody'"),
+        (("--query", "NoSuchAttribute = 1"), 2, "Temporal refuses the query"),
+        (("--history", "pyproject.toml"), 2, "pyproject.toml holds no workflow history in JSON"),
+        (("--history", "nowhere.json"), 2, "nowhere.json holds no workflow history in JSON"),
+    ],
+)
+def test_what_cannot_be_replayed_is_one_clear_line(
+    run: Run, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    status, output, errors = run("replay", *arguments)
+    assert (status, output, len(errors.splitlines())) == (code, "", 1), errors
+    assert errors.startswith(f"error: {message}")
+
+
+def test_an_unknown_command_is_told(run: Run) -> None:
+    code, _, errors = run("sing")
+    assert code == 2
+    assert "No such command 'sing'" in errors
+
+
+async def test_a_process_ends_with_the_same_line_and_code(system: System) -> None:
+    assert await system.command("usage", "--from", "yesterday") == (
+        2,
+        "error: 'yesterday' is not a day such as 2026-01-31\n",
+    )

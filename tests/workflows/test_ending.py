@@ -1,0 +1,154 @@
+"""However a workflow ends, the store is told, and the run shows what the store says."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError, CancelledError
+
+from core.orchestrator.contracts import PLACE_FREED_SIGNAL, InteractionStatus, MemoryWindow
+from core.orchestrator.errors import ErrorType
+from tests.workflows.steps import Steps, answer
+
+EARLIER = MemoryWindow(waiting_on="interaction-earlier")
+
+
+async def test_a_prompt_that_cannot_be_built_ends_the_interaction_with_its_reason(temporal: Client) -> None:
+    steps = Steps(never=answer)
+    steps.prompt_failure = ApplicationError("agent 'x' failed to build a prompt", non_retryable=True)
+    view = await steps.run(temporal)
+    assert steps.taken == ["load_memory", "build_prompt", "store_results"]
+    assert view.status is InteractionStatus.FAILED
+    assert view.error is not None
+    assert "agent 'x' failed to build a prompt" in view.error.detail
+
+
+async def test_an_interaction_that_had_ended_is_not_begun(temporal: Client) -> None:
+    steps = Steps(never=answer)
+    steps.windows = [MemoryWindow(ended=True)]
+    steps.ended_as = InteractionStatus.FAILED
+    view = await steps.run(temporal)
+    assert steps.taken == ["load_memory", "store_results"]
+    assert view.status is InteractionStatus.FAILED
+
+
+async def test_the_window_of_memory_reaches_the_prompt(temporal: Client) -> None:
+    steps = Steps(first=answer)
+    steps.windows = [MemoryWindow(messages=7, first_sequence=3)]
+    await steps.run(temporal)
+    assert steps.prompted[0].window == MemoryWindow(messages=7, first_sequence=3)
+
+
+async def test_a_completion_has_no_memory(temporal: Client) -> None:
+    steps = Steps(first=answer)
+    async with steps.worker(temporal) as runner:
+        view = await (await runner.completion()).result()
+    assert steps.taken == ["build_prompt", "first", "store_results"]
+    assert steps.prompted[0].window is None
+    assert view.status is InteractionStatus.COMPLETED
+
+
+async def test_a_turn_in_line_begins_when_it_is_told_that_its_place_is_free(temporal: Client) -> None:
+    steps = Steps(first=answer)
+    steps.windows = [EARLIER, EARLIER]
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await steps.reached.wait()
+        steps.reached.clear()
+        await run.signal(PLACE_FREED_SIGNAL)
+        await steps.reached.wait()  # told too early: it looked, and waits again
+        await run.signal(PLACE_FREED_SIGNAL)
+        view = await run.result()
+    assert steps.taken == ["load_memory"] * 3 + ["build_prompt", "first", "store_results"]
+    assert view.status is InteractionStatus.COMPLETED
+
+
+async def test_a_turn_in_line_looks_for_itself_when_nobody_tells_it(temporal: Client) -> None:
+    steps = Steps(first=answer)
+    steps.windows = [EARLIER]
+    view = await steps.run(temporal)
+    assert steps.taken == ["load_memory", "load_memory", "build_prompt", "first", "store_results"]
+    assert view.status is InteractionStatus.COMPLETED
+
+
+async def test_cancelling_during_a_call_is_stored_and_the_run_shows_as_cancelled(temporal: Client) -> None:
+    steps = Steps(never=answer)
+    steps.models = {"hangs": steps.hang, **steps.models}
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await steps.reached.wait()
+        await run.cancel()
+        with pytest.raises(WorkflowFailureError) as failure:
+            await run.result()
+        assert isinstance(failure.value.cause, CancelledError)
+        assert (await run.describe()).status is WorkflowExecutionStatus.CANCELED
+    assert steps.taken[2:] == ["hangs", "store_results"]
+    assert steps.stored[0].error is not None
+    assert steps.stored[0].error.type is ErrorType.CANCELLED
+
+
+async def test_cancelling_a_turn_in_line_is_stored_and_asks_no_model(temporal: Client) -> None:
+    steps = Steps(never=answer)
+    steps.windows = [EARLIER]
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await steps.reached.wait()
+        await run.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await run.result()
+        assert (await run.describe()).status is WorkflowExecutionStatus.CANCELED
+    assert steps.taken == ["load_memory", "store_results"]
+
+
+async def test_a_cancel_that_comes_after_the_end_in_the_store_changes_nothing(temporal: Client) -> None:
+    steps = Steps()
+    steps.models = {"hangs": steps.hang}
+    steps.ended_as = InteractionStatus.COMPLETED
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await steps.reached.wait()
+        await run.cancel()
+        view = await run.result()
+        assert (await run.describe()).status is WorkflowExecutionStatus.COMPLETED
+    assert view.status is InteractionStatus.COMPLETED
+
+
+async def test_a_cancel_while_the_end_is_being_stored_leaves_it_as_the_store_has_it(temporal: Client) -> None:
+    storing, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        storing.set()
+        await cancelled.wait()
+
+    steps = Steps(first=answer)
+    steps.storing = slowly
+    steps.ended_as = InteractionStatus.COMPLETED
+    async with steps.worker(temporal) as runner:
+        # A workflow hears of a cancel during a local step when its task is renewed, at 80 % of this.
+        run = await runner.interaction(task_timeout=timedelta(seconds=1))
+        await storing.wait()
+        await run.cancel()
+        async with asyncio.timeout(20):
+            async for event in run.fetch_history_events(wait_new_event=True):
+                if event.HasField("workflow_execution_cancel_requested_event_attributes"):
+                    seen = event.event_id
+                    break
+            async for event in run.fetch_history_events(wait_new_event=True):
+                if event.event_id > seen and event.HasField("workflow_task_completed_event_attributes"):
+                    break
+        cancelled.set()
+        view = await run.result()
+    assert view.status is InteractionStatus.COMPLETED
+
+
+async def test_a_store_that_is_away_for_a_moment_is_waited_for(temporal: Client) -> None:
+    async def away_once() -> None:
+        if len(steps.stored) == 1:
+            raise RuntimeError("the database did not answer")
+
+    steps = Steps(first=answer)
+    steps.storing = away_once
+    view = await steps.run(temporal)
+    assert steps.taken[-3:] == ["first", "store_results", "store_results"]
+    assert view.status is InteractionStatus.COMPLETED
