@@ -4,6 +4,7 @@ from temporalio import activity
 
 from activities.failures import only_storage_is_retried
 from core.orchestrator.contracts import InteractionRequest, MemoryWindow
+from core.orchestrator.errors import UnknownResourceError
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
 
@@ -21,9 +22,12 @@ class LoadMemoryActivity:
     async def load_memory(self, request: InteractionRequest) -> MemoryWindow:
         """Return the turn's memory, or which turn it has to wait for."""
         with only_storage_is_retried():
-            # The service opened the turn before it started us; after a restored backup it may be missing.
-            await self._store.open_turn(request)
             while True:
-                window = await self._store.take_place(request.interaction_id, self._memory_token_budget)
+                try:
+                    window = await self._store.take_place(request.interaction_id, self._memory_token_budget)
+                except UnknownResourceError:
+                    # The service opened the turn before it started us; a restored backup may not know it.
+                    await self._store.open_turn(request)
+                    continue
                 if window.waiting_on is None or not await self._settlement.settle_if_gone(window.waiting_on):
                     return window

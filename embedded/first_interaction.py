@@ -3,6 +3,7 @@
 import httpx
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
 from core.orchestrator.config import Settings
 
@@ -12,27 +13,32 @@ _SESSION = "first-steps"
 _MESSAGE = "Hello! Who are you, and do you remember me?"
 
 
-async def show_first_interaction(settings: Settings, ui_url: str, console: Console) -> None:
+async def show_first_interaction(settings: Settings, ui_url: str | None, console: Console) -> None:
     """Send a message, print the reply and what can be done next."""
     url = f"http://{settings.API_HOST}:{settings.API_PORT}"
-    console.print(f"\n[dim]POST {url}/api/llm/interact[/dim]  {_MESSAGE}")
-    async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS) as client:
-        response = await client.post(
-            "/api/llm/interact", json={"message": _MESSAGE, "user_id": _USER, "session_id": _SESSION}
-        )
-    answer = response.json()
-    if not response.is_success:
-        console.print(f"[red]{response.status_code}[/red] {answer.get('detail')}")
+    console.print(f"\n[dim]POST {url}/api/llm/interact[/dim]  {_MESSAGE}", soft_wrap=True)
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS) as client:
+            response = await client.post(
+                "/api/llm/interact", json={"message": _MESSAGE, "user_id": _USER, "session_id": _SESSION}
+            )
+        answer = response.raise_for_status().json()
+    except httpx.HTTPError as error:
+        # The service stays up: what is wrong may be mended, or be somebody else's.
+        console.print(f"[red]no reply[/red]: {error or type(error).__name__}", soft_wrap=True)
         return
-    title = f"{answer['persona_name']} · {answer['model'] or 'no model answered'} · {answer['response_time_ms']} ms"
-    console.print(Panel(answer["message"], title=title, title_align="left"))
+    who = answer["persona_name"] or answer["persona_id"]
+    title = f"{who} · {answer['model'] or 'no model answered'} · {answer['response_time_ms']} ms"
+    console.print(Panel(Text(answer["message"] or ""), title=title, title_align="left"))
     if answer["error"] is not None:
         console.print(f"[yellow]{answer['error']['type']}[/yellow]: {answer['error']['detail']}")
     talk = f'{{"message": "Tell me a story", "user_id": "{_USER}", "session_id": "{_SESSION}"}}'
     client_url = "" if Settings.model_fields["API_PORT"].default == settings.API_PORT else f" --url {url}"
     by_client = f"python core/orchestrator/examples/llm_client.py{client_url} --message 'Tell me a story'"
     next_steps = {
-        "this very run": f"{ui_url}/namespaces/default/workflows/{answer['workflow_id']}",
+        "this very run": f"{ui_url}/namespaces/default/workflows/{answer['workflow_id']}"
+        if ui_url
+        else f"temporal workflow show --workflow-id {answer['workflow_id']}",
         "API docs": f"{url}/docs",
         "why this reply": f"curl {url}/api/llm/interactions/{answer['interaction_id']}/explain",
         "talk by curl": f"curl {url}/api/llm/interact -H 'content-type: application/json' -d '{talk}'",

@@ -110,7 +110,8 @@ async def _serve(
             url = f"http://{settings.API_HOST}:{settings.API_PORT}"
             console.print(f"[green]✓[/green] API at {url}, its docs at {url}/docs")
             if hello and not stop.is_set():
-                await show_first_interaction(settings, _ui_url(settings), console)
+                ui_url = _ui_url(settings) if settings.TEMPORAL_ADDRESS is None else None
+                await show_first_interaction(settings, ui_url, console)
             console.print("\nCtrl-C stops everything; conversations are kept.")
         await serving
         console.print("stopping …")

@@ -69,7 +69,7 @@ def workflow_id_of(interaction_id: str) -> str:
 class Contract(BaseModel):
     """Base: unknown fields are ignored, so that a newer writer does not break an older reader."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 class Usage(Contract):

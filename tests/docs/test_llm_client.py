@@ -67,7 +67,7 @@ async def test_a_fallback_line_is_told_as_one(client: Run) -> None:
     assert code == 0
     assert "model:    none answered" in output
     assert "error:    authentication: the upstream answered 401" in output
-    assert "cost unknown" in output
+    assert "0.000000 USD" in output, "a call that was refused costs nothing, and that is known"
 
 
 async def test_a_service_that_is_down_is_told_in_one_line(client: Run) -> None:
