@@ -36,7 +36,7 @@ _RECONNECT_SECONDS = 2
 _CONCURRENT_CALLS = 500
 _CONCURRENT_LOCAL_STEPS = 100
 # After a crash a task waits this long for the worker that is gone before any other may have it.
-_STICKY_TIMEOUT = timedelta(seconds=5)
+_STICKY_TIMEOUT = timedelta(seconds=3)
 
 
 def build_worker(application: Application, client: Client, grace: timedelta) -> Worker:

@@ -146,13 +146,8 @@ async def _domain(request: Request, error: Exception) -> JSONResponse:
             logger.error("%s", error)
             return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer", "unavailable")
         case WorkflowServiceUnavailableError(interaction_id=interaction_id):
-            logger.error("%s", error)
             return _problem(
-                request,
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Temporal does not answer",
-                "unavailable",
-                interaction_id=interaction_id,
+                request, HTTPStatus.SERVICE_UNAVAILABLE, str(error), "unavailable", interaction_id=interaction_id
             )
         case InteractionFailedError(view=view):
             kind = view.error.type if view.error else ErrorType.UNAVAILABLE

@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from core.orchestrator.config import Settings
 from core.orchestrator.errors import ConfigurationError
 
+_FAREWELL_SECONDS = 0.5
+
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
@@ -61,7 +63,13 @@ async def serve(
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     server.should_exit = True
-    await serving
+    # Just before requests still waiting are cut off, they are answered with where to look for their replies.
+    patience = max(0.0, grace.total_seconds() - _FAREWELL_SECONDS)
+    farewell = asyncio.get_running_loop().call_later(patience, app.state.service.leave)
+    try:
+        await serving
+    finally:
+        farewell.cancel()
 
 
 async def _serve(server: uvicorn.Server) -> None:

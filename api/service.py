@@ -32,6 +32,7 @@ class InteractionService:
         self._store = application.store
         self._runs = runs
         self._settlement = application.settlement(runs)
+        self._leaving = asyncio.Event()
 
     async def accept(self, request: InteractionRequest) -> None:
         """Open a turn and start its workflow: only a recorded start is accepted.
@@ -72,25 +73,42 @@ class InteractionService:
             )
         )
 
+    def leave(self) -> None:
+        """End every wait: the process is about to stop, and its callers are told where to find their replies."""
+        self._leaving.set()
+
     async def result(self, interaction_id: str) -> InteractionView:
         """Wait until an interaction has ended and return it.
 
         Raises:
-            WorkflowServiceUnavailableError: Temporal stopped answering; the interaction goes on all the same.
+            WorkflowServiceUnavailableError: Temporal stopped answering, or the process is about to stop; the
+                interaction goes on all the same.
             StorageUnavailableError: the database did not answer.
         """
-        while True:
+        view = None
+        # An operator who resets a run ends it, and another one goes on in its place.
+        while view is None or not view.status.is_final:
             try:
-                await self._runs.wait(interaction_id)
+                await self._wait(interaction_id)
             except WorkflowServiceUnavailableError:
                 view = await self._store.view(interaction_id)
                 if not view.status.is_final:
                     raise
-                return view
-            view = await self.current(interaction_id)
-            # An operator who resets a run ends it, and another one goes on in its place.
-            if view.status.is_final:
-                return view
+            else:
+                view = await self.current(interaction_id)
+        return view
+
+    async def _wait(self, interaction_id: str) -> None:
+        ended = asyncio.create_task(self._runs.wait(interaction_id))
+        leaving = asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait((ended, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                raise WorkflowServiceUnavailableError("this process is stopping", interaction_id=interaction_id)
+            await ended
+        finally:
+            ended.cancel()
+            leaving.cancel()
 
     async def current(self, interaction_id: str, wait_seconds: float = 0) -> InteractionView:
         """Return an interaction as it is now, or as soon as it has ended within `wait_seconds`.

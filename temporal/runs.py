@@ -64,8 +64,9 @@ class WorkflowRuns:
         except WorkflowAlreadyStartedError:
             return
         except (RPCError, RuntimeError, TimeoutError) as error:
+            logger.warning("%s was not started: %s", request.interaction_id, _reason(error))
             raise WorkflowServiceUnavailableError(
-                f"Temporal did not record the start: {_reason(error)}", interaction_id=request.interaction_id
+                "Temporal does not answer", interaction_id=request.interaction_id
             ) from error
 
     async def wait(self, interaction_id: str) -> None:
@@ -80,8 +81,9 @@ class WorkflowRuns:
         except WorkflowFailureError:
             return
         except (RPCError, RuntimeError) as error:
+            logger.warning("the end of %s cannot be awaited: %s", interaction_id, _reason(error))
             raise WorkflowServiceUnavailableError(
-                f"Temporal stopped answering: {_reason(error)}", interaction_id=interaction_id
+                "Temporal stopped answering", interaction_id=interaction_id
             ) from error
 
     async def state(self, workflow_id: str) -> RunState:

@@ -32,7 +32,7 @@ _LOCAL_RETRIES = RetryPolicy(
 # `call_model` counts its own tries per kind of error in the ledger, so that a lost worker is no try, and says how long
 # to wait; this interval only serves failures it could not record. A lost worker is one: it is noticed after the
 # heartbeat timeout, and a caller waits for both, so the interval stays short however many tries there were.
-_CALL_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=2))
+_CALL_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1)
 _CALL_MARGIN = timedelta(seconds=10)
 """The call ends itself at its limit; Temporal steps in only if it could not."""
 

@@ -55,4 +55,4 @@ async def test_usage_adds_up(used: System) -> None:
     assert (await _usage(used, **{"from": str(today), "to": str(today)}))["total"]["calls"] == 5
     assert (await _usage(used, to=str(today - day)))["items"] == []
     nothing = (await _usage(used, **{"from": str(today + day)}))["total"]
-    assert (nothing["calls"], nothing["total_tokens"], nothing["cost_usd"]) == (0, 0, None)
+    assert (nothing["calls"], nothing["total_tokens"], nothing["cost_usd"]) == (0, 0, 0)

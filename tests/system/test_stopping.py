@@ -87,10 +87,13 @@ async def test_a_stopped_api_answers_the_request_in_flight_or_leaves_it_to_the_n
         assert_went_quietly(api)
 
     api = await own_system.start_api(SHUTDOWN_GRACE_SECONDS="1")
-    async with sending(own_system, session_id="cut short", model=MODEL):
+    async with sending(own_system, session_id="cut short", model=MODEL) as request:
         await held(own_system)
         interaction_id = await interaction_of(own_system, "cut short")
         assert await api.stop() == 0
+        told = await request
+    assert_went_quietly(api)
+    assert (told.status_code, told.json()["interaction_id"]) == (503, interaction_id)
     own_system.standin.release()
     await own_system.start_api()
     assert (await read(own_system, interaction_id, wait=30))["status"] == "completed"

@@ -32,6 +32,9 @@ async def test_a_worker_that_wakes_beside_its_replacement_writes_nothing(own_sys
         await held(own_system)
         interaction_id = await interaction_of(own_system, "paused")
         sleeper = worker_calling(workers, interaction_id)
+        # Stopping, it takes no more tasks: those handed to it asleep would each have to time out first.
+        sleeper.send(signal.SIGTERM)
+        await sleeper.until_output("Beginning worker shutdown")
         sleeper.send(signal.SIGSTOP)
         await held(own_system, 2)
         own_system.standin.release()
@@ -44,7 +47,7 @@ async def test_a_worker_that_wakes_beside_its_replacement_writes_nothing(own_sys
         sleeper.send(signal.SIGCONT)  # the whole answer to its own call has long arrived
         reply = await answered(request)
 
-    assert await sleeper.stop() == 0
+    assert await sleeper.wait() == 0
     assert "Traceback" not in sleeper.output
     assert reply["attempts"] == kept["attempts"]
     assert (await read(own_system, interaction_id)) == reply
