@@ -13,8 +13,8 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.failures import only_storage_is_retried
 from core.orchestrator.contracts import CallModel, ModelAnswer
 from core.orchestrator.errors import ErrorType
+from core.orchestrator.interactions.answers import Progress
 from core.orchestrator.interactions.calling import FailedCall, ModelCaller
-from core.orchestrator.interactions.reading import Progress
 
 _HEARTBEATS_PER_TIMEOUT = 5
 

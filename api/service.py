@@ -14,7 +14,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import UnknownResourceError, WorkflowServiceUnavailableError
 from core.orchestrator.events import InteractionCreated
-from core.orchestrator.interactions.store import Prompt
+from core.orchestrator.interactions.reader import Prompt
 from temporal.runs import WorkflowRuns
 
 

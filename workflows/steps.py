@@ -5,6 +5,7 @@ worker, is a regular activity. Timeouts and retries of a step are decided here a
 """
 
 from datetime import timedelta
+from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -14,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
         BuildPrompt,
         CallLimits,
         CallModel,
+        Contract,
         InteractionRequest,
         InteractionView,
         MemoryWindow,
@@ -22,6 +24,8 @@ with workflow.unsafe.imports_passed_through():
         PromptPlan,
         StoreResults,
     )
+
+Result = TypeVar("Result", bound=Contract)
 
 _LOCAL_TIMEOUT = timedelta(seconds=15)
 # The store may be away for a while: an accepted message waits for it rather than getting lost. What no retry can
@@ -39,28 +43,12 @@ _CALL_MARGIN = timedelta(seconds=10)
 
 async def load_memory(request: InteractionRequest) -> MemoryWindow:
     """Find the turn's place in its session and what it may remember."""
-    result: MemoryWindow = await workflow.execute_local_activity(
-        "load_memory",
-        request,
-        result_type=MemoryWindow,
-        start_to_close_timeout=_LOCAL_TIMEOUT,
-        retry_policy=_LOCAL_RETRIES,
-        summary="memory of the session",
-    )
-    return result
+    return await _local("load_memory", request, MemoryWindow, "memory of the session")
 
 
 async def build_prompt(request: BuildPrompt) -> PromptPlan:
     """Choose the agent, render persona and memory, plan the models; the prompt stays in the store."""
-    result: PromptPlan = await workflow.execute_local_activity(
-        "build_prompt",
-        request,
-        result_type=PromptPlan,
-        start_to_close_timeout=_LOCAL_TIMEOUT,
-        retry_policy=_LOCAL_RETRIES,
-        summary="prompt and model plan",
-    )
-    return result
+    return await _local("build_prompt", request, PromptPlan, "prompt and model plan")
 
 
 async def call_model(
@@ -86,12 +74,16 @@ async def call_model(
 
 async def store_results(request: StoreResults) -> InteractionView:
     """End the interaction in the store; what the store says is how it ended."""
-    result: InteractionView = await workflow.execute_local_activity(
-        "store_results",
+    return await _local("store_results", request, InteractionView, "reply, usage and the end")
+
+
+async def _local(name: str, request: Contract, result_type: type[Result], summary: str) -> Result:
+    result: Result = await workflow.execute_local_activity(
+        name,
         request,
-        result_type=InteractionView,
+        result_type=result_type,
         start_to_close_timeout=_LOCAL_TIMEOUT,
         retry_policy=_LOCAL_RETRIES,
-        summary="reply, usage and the end",
+        summary=summary,
     )
     return result

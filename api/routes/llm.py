@@ -32,7 +32,7 @@ from core.orchestrator.contracts import (
     OnFailure,
 )
 from core.orchestrator.interactions.prompting import DEFAULT_TEMPERATURE
-from core.orchestrator.interactions.store import Prompt
+from core.orchestrator.interactions.reader import Prompt
 
 router = APIRouter(prefix="/api/llm", tags=["llm"], route_class=StrictRoute)
 

@@ -34,7 +34,8 @@ from core.orchestrator.errors import (
 from core.orchestrator.events import EventBus
 from core.orchestrator.interactions.calling import ModelCaller
 from core.orchestrator.interactions.ledger import AttemptLedger
-from core.orchestrator.interactions.store import InteractionStore, Prompt
+from core.orchestrator.interactions.reader import Prompt
+from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import open_database

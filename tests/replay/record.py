@@ -36,7 +36,8 @@ from core.orchestrator.contracts import (
     workflow_id_of,
 )
 from core.orchestrator.extensions import register_agent
-from core.orchestrator.interactions.store import Ending, InteractionStore, Prompt
+from core.orchestrator.interactions.reader import Prompt
+from core.orchestrator.interactions.store import Ending, InteractionStore
 from embedded.children import Children
 from embedded.temporal_server import start_temporal
 from standin import StandIn

@@ -24,9 +24,10 @@ from core.orchestrator.errors import (
     StorageUnavailableError,
 )
 from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus
+from core.orchestrator.interactions.answers import Progress, Stopwatch, read_answer
 from core.orchestrator.interactions.ledger import AttemptLedger, FinishedText
-from core.orchestrator.interactions.reading import Progress, Stopwatch, read_answer
-from core.orchestrator.interactions.store import Clock, InteractionStore, Prompt, utc_now
+from core.orchestrator.interactions.reader import Prompt
+from core.orchestrator.interactions.store import Clock, InteractionStore, utc_now
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.registry import Registry

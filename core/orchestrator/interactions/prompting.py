@@ -19,7 +19,8 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.events import EventBus, InteractionInProgress
 from core.orchestrator.interactions.planning import ModelPlan, ModelPlanner
-from core.orchestrator.interactions.store import InteractionStore, Prompt
+from core.orchestrator.interactions.reader import Prompt
+from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig

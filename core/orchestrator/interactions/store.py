@@ -22,14 +22,13 @@ from core.orchestrator.contracts import (
     InteractionStatus,
     InteractionView,
     MemoryWindow,
-    Message,
-    workflow_id_of,
 )
-from core.orchestrator.errors import ErrorType, SessionOwnershipError, UnknownResourceError
-from core.orchestrator.interactions.ledger import LOST_CALL, close_open_calls, read_attempts, total_usage
+from core.orchestrator.errors import ErrorType, SessionOwnershipError
+from core.orchestrator.interactions.ledger import LOST_CALL, close_open_calls
+from core.orchestrator.interactions.reader import InteractionReader, Prompt, find_row, known, read_view
 from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import completions, interactions, messages, prompts, sessions
+from core.orchestrator.storage.tables import interactions, messages, prompts, sessions
 from core.orchestrator.tokens import estimate_tokens
 
 Clock = Callable[[], datetime]
@@ -38,15 +37,6 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """Return the present moment, in UTC."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Exactly what is sent to a model."""
-
-    messages: list[Message]
-    temperature: float
-    max_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +63,12 @@ class Ended:
     """The next turn of the session that has not ended: it may be waiting for this one."""
 
 
-class InteractionStore:
-    """Reads and writes interactions."""
+class InteractionStore(InteractionReader):
+    """Opens, runs and ends interactions."""
 
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         """Keep interactions in `database`, dated by `clock`."""
-        self._database = database
+        super().__init__(database)
         self._clock = clock
 
     # --- opening ---
@@ -92,7 +82,7 @@ class InteractionStore:
         """
         now = self._clock()
         async with self._database.write() as connection:
-            if await _row(connection, request.interaction_id) is not None:
+            if await find_row(connection, request.interaction_id) is not None:
                 return
             turn = await self._next_turn(connection, request, now)
             await connection.execute(
@@ -128,7 +118,7 @@ class InteractionStore:
             StorageUnavailableError: the database did not answer; nothing was kept.
         """
         async with self._database.write() as connection:
-            if await _row(connection, request.interaction_id) is not None:
+            if await find_row(connection, request.interaction_id) is not None:
                 return
             await connection.execute(
                 insert(interactions).values(
@@ -169,7 +159,7 @@ class InteractionStore:
             UnknownResourceError: the turn was never opened.
         """
         async with self._database.write() as connection:
-            row = _known(await _row(connection, interaction_id), interaction_id)
+            row = known(await find_row(connection, interaction_id), interaction_id)
             if InteractionStatus(row.status).is_final:
                 return MemoryWindow(ended=True)
             earlier = await _first_open_turn(connection, row.session_id, interactions.c.turn < row.turn)
@@ -188,7 +178,7 @@ class InteractionStore:
             UnknownResourceError: it was never opened.
         """
         async with self._database.write() as connection:
-            row = _known(await _row(connection, interaction_id), interaction_id)
+            row = known(await find_row(connection, interaction_id), interaction_id)
             if InteractionStatus(row.status).is_final:
                 return False
             await _begin(connection, interaction_id)
@@ -222,20 +212,20 @@ class InteractionStore:
             UnknownResourceError: it was never opened.
         """
         async with self._database.write() as connection:
-            row = _known(await _row(connection, interaction_id), interaction_id)
+            row = known(await find_row(connection, interaction_id), interaction_id)
             first = not InteractionStatus(row.status).is_final
             if first:
                 await self._end(connection, row, ending)
             following = None
             if row.turn is not None:
                 following = await _first_open_turn(connection, row.session_id, interactions.c.turn > row.turn)
-            view = await _view(connection, interaction_id)
+            view = await read_view(connection, interaction_id)
             return Ended(view, first, following)
 
     async def abandon(self, interaction_id: str) -> None:
         """End a turn that has no workflow. One that was never begun was never accepted: its message goes too."""
         async with self._database.write() as connection:
-            row = await _row(connection, interaction_id)
+            row = await find_row(connection, interaction_id)
             if row is None or InteractionStatus(row.status).is_final:
                 return
             if InteractionStatus(row.status) is InteractionStatus.QUEUED:
@@ -274,89 +264,6 @@ class InteractionStore:
                 )
             )
 
-    # --- reading ---
-
-    async def view(self, interaction_id: str) -> InteractionView:
-        """Return an interaction as a client sees it.
-
-        Raises:
-            UnknownResourceError: there is none of that id.
-        """
-        async with self._database.read() as connection:
-            return await _view(connection, interaction_id)
-
-    async def opened_at(self, interaction_id: str) -> datetime:
-        """Return when an interaction was opened, in UTC.
-
-        Raises:
-            UnknownResourceError: there is none of that id.
-        """
-        async with self._database.read() as connection:
-            moment: datetime = _known(await _row(connection, interaction_id), interaction_id).created_at
-        return moment
-
-    async def request(self, interaction_id: str) -> InteractionRequest | CompletionRequest:
-        """Return what was asked for, as it was accepted.
-
-        Raises:
-            UnknownResourceError: there is none of that id.
-        """
-        async with self._database.read() as connection:
-            row = _known(await _row(connection, interaction_id), interaction_id)
-        model = InteractionRequest if row.kind == InteractionKind.INTERACT else CompletionRequest
-        return model.model_validate(row.request)
-
-    async def prompt(self, interaction_id: str) -> Prompt:
-        """Return the exact prompt.
-
-        Raises:
-            UnknownResourceError: none has been built for that id.
-        """
-        async with self._database.read() as connection:
-            row = (
-                await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
-            ).one_or_none()
-        if row is None:
-            raise UnknownResourceError("prompt", interaction_id)
-        return Prompt(row.messages, row.temperature, row.max_tokens)
-
-    async def explanation(self, interaction_id: str) -> dict[str, Any]:
-        """Return why an interaction came out as it did; `prompt` and the rest are absent until they are known.
-
-        Raises:
-            UnknownResourceError: there is none of that id.
-        """
-        async with self._database.read() as connection:
-            view = await _view(connection, interaction_id)
-            row = (
-                await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
-            ).one_or_none()
-        explanation: dict[str, Any] = {
-            "interaction_id": interaction_id,
-            "status": view.status,
-            "error": view.error,
-            "attempts": view.attempts,
-        }
-        if row is not None:
-            explanation |= row.explanation
-            explanation |= {
-                "messages": row.messages,
-                "temperature": row.temperature,
-                "max_tokens": row.max_tokens,
-            }
-        return explanation
-
-
-async def _row(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
-    query = select(interactions).where(interactions.c.interaction_id == interaction_id)
-    return (await connection.execute(query)).one_or_none()
-
-
-def _known(row: Row[Any] | None, interaction_id: str) -> Row[Any]:
-    if row is None:
-        raise UnknownResourceError("interaction", interaction_id)
-    return row
-
 
 async def _first_open_turn(connection: AsyncConnection, session_id: str, which: ColumnElement[bool]) -> str | None:
     query = (
@@ -389,40 +296,4 @@ async def _put_prompt(
             max_tokens=prompt.max_tokens,
             explanation=explanation,
         )
-    )
-
-
-async def _view(connection: AsyncConnection, interaction_id: str) -> InteractionView:
-    row = _known(await _row(connection, interaction_id), interaction_id)
-    attempts = await read_attempts(connection, interaction_id)
-    answer = None
-    finish_reason = None
-    if row.answered_place is not None:
-        finished = (
-            await connection.execute(
-                select(completions.c.ordinal, completions.c.finish_reason).where(
-                    completions.c.interaction_id == interaction_id, completions.c.place == row.answered_place
-                )
-            )
-        ).one()
-        finish_reason = finished.finish_reason
-        answer = next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal)
-    return InteractionView(
-        message=row.reply,
-        persona_id=row.persona_id,
-        persona_name=row.persona_name,
-        persona_version=row.persona_version,
-        model=answer and (answer.answered_model or answer.model),
-        provider=answer and answer.provider,
-        usage=total_usage(attempts),
-        session_id=row.session_id,
-        interaction_id=interaction_id,
-        workflow_id=workflow_id_of(interaction_id),
-        agent=row.agent,
-        status=InteractionStatus(row.status),
-        finish_reason=finish_reason,
-        degraded=row.degraded,
-        error=InteractionError(type=ErrorType(row.error_type), detail=row.error_detail) if row.error_type else None,
-        attempts=attempts,
-        response_time_ms=round((row.ended_at - row.created_at).total_seconds() * 1000) if row.ended_at else None,
     )

@@ -11,8 +11,9 @@ from uuid6 import uuid7
 from core.orchestrator.contracts import InteractionRequest, Message, PlannedCall, Usage
 from core.orchestrator.errors import LLMProviderError, StorageUnavailableError
 from core.orchestrator.interactions.ledger import AttemptLedger, Timing
+from core.orchestrator.interactions.reader import Prompt
 from core.orchestrator.interactions.runs import Runs, RunState
-from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore, Prompt
+from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -20,8 +20,8 @@ from core.orchestrator.errors import (
     UnknownResourceError,
 )
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
+from core.orchestrator.interactions.answers import Progress
 from core.orchestrator.interactions.calling import FailedCall, ModelCaller
-from core.orchestrator.interactions.reading import Progress
 from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry

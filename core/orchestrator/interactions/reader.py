@@ -1,0 +1,168 @@
+"""What can be read of an interaction: where it stands, what was asked, what was sent, and why it came out so."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.contracts import (
+    CompletionRequest,
+    InteractionError,
+    InteractionKind,
+    InteractionRequest,
+    InteractionStatus,
+    InteractionView,
+    Message,
+    workflow_id_of,
+)
+from core.orchestrator.errors import ErrorType, UnknownResourceError
+from core.orchestrator.interactions.ledger import read_attempts, total_usage
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import completions, interactions, prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Exactly what is sent to a model."""
+
+    messages: list[Message]
+    temperature: float
+    max_tokens: int | None
+
+
+class InteractionReader:
+    """Reads interactions."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from `database`."""
+        self._database = database
+
+    async def view(self, interaction_id: str) -> InteractionView:
+        """Return an interaction as a client sees it.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        async with self._database.read() as connection:
+            return await read_view(connection, interaction_id)
+
+    async def opened_at(self, interaction_id: str) -> datetime:
+        """Return when an interaction was opened, in UTC.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        async with self._database.read() as connection:
+            moment: datetime = known(await find_row(connection, interaction_id), interaction_id).created_at
+        return moment
+
+    async def request(self, interaction_id: str) -> InteractionRequest | CompletionRequest:
+        """Return what was asked for, as it was accepted.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        async with self._database.read() as connection:
+            row = known(await find_row(connection, interaction_id), interaction_id)
+        model = InteractionRequest if row.kind == InteractionKind.INTERACT else CompletionRequest
+        return model.model_validate(row.request)
+
+    async def prompt(self, interaction_id: str) -> Prompt:
+        """Return the exact prompt.
+
+        Raises:
+            UnknownResourceError: none has been built for that id.
+        """
+        async with self._database.read() as connection:
+            row = (
+                await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
+            ).one_or_none()
+        if row is None:
+            raise UnknownResourceError("prompt", interaction_id)
+        return Prompt(row.messages, row.temperature, row.max_tokens)
+
+    async def explanation(self, interaction_id: str) -> dict[str, Any]:
+        """Return why an interaction came out as it did; `prompt` and the rest are absent until they are known.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        async with self._database.read() as connection:
+            view = await read_view(connection, interaction_id)
+            row = (
+                await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
+            ).one_or_none()
+        explanation: dict[str, Any] = {
+            "interaction_id": interaction_id,
+            "status": view.status,
+            "error": view.error,
+            "attempts": view.attempts,
+        }
+        if row is not None:
+            explanation |= row.explanation
+            explanation |= {
+                "messages": row.messages,
+                "temperature": row.temperature,
+                "max_tokens": row.max_tokens,
+            }
+        return explanation
+
+
+async def find_row(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
+    """Return the row of an interaction, or None."""
+    query = select(interactions).where(interactions.c.interaction_id == interaction_id)
+    return (await connection.execute(query)).one_or_none()
+
+
+def known(row: Row[Any] | None, interaction_id: str) -> Row[Any]:
+    """Return the row.
+
+    Raises:
+        UnknownResourceError: there is none.
+    """
+    if row is None:
+        raise UnknownResourceError("interaction", interaction_id)
+    return row
+
+
+async def read_view(connection: AsyncConnection, interaction_id: str) -> InteractionView:
+    """Return an interaction as a client sees it.
+
+    Raises:
+        UnknownResourceError: there is none of that id.
+    """
+    row = known(await find_row(connection, interaction_id), interaction_id)
+    attempts = await read_attempts(connection, interaction_id)
+    answer = None
+    finish_reason = None
+    if row.answered_place is not None:
+        finished = (
+            await connection.execute(
+                select(completions.c.ordinal, completions.c.finish_reason).where(
+                    completions.c.interaction_id == interaction_id, completions.c.place == row.answered_place
+                )
+            )
+        ).one()
+        finish_reason = finished.finish_reason
+        answer = next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal)
+    return InteractionView(
+        message=row.reply,
+        persona_id=row.persona_id,
+        persona_name=row.persona_name,
+        persona_version=row.persona_version,
+        model=answer and (answer.answered_model or answer.model),
+        provider=answer and answer.provider,
+        usage=total_usage(attempts),
+        session_id=row.session_id,
+        interaction_id=interaction_id,
+        workflow_id=workflow_id_of(interaction_id),
+        agent=row.agent,
+        status=InteractionStatus(row.status),
+        finish_reason=finish_reason,
+        degraded=row.degraded,
+        error=InteractionError(type=ErrorType(row.error_type), detail=row.error_detail) if row.error_type else None,
+        attempts=attempts,
+        response_time_ms=round((row.ended_at - row.created_at).total_seconds() * 1000) if row.ended_at else None,
+    )
