@@ -18,5 +18,6 @@ def check_port_is_free(host: str, port: int, what: str, flag: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigurationError(
-                f"port {port} ({what}) cannot be used on {host}: {error.strerror}; choose another one with {flag}"
+                f"port {port} ({what}) cannot be used on {host}: {error.strerror}; "
+                f'choose another one with {flag}, as in: make run ARGS="{flag} {port + 1}"'
             ) from None

@@ -70,7 +70,7 @@ def test_a_port_in_use_is_told_by_its_number_and_its_flag(flag: str) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"port {port} .*Address already in use.* with {flag}$"):
+        with pytest.raises(ConfigurationError, match=f"port {port} .*Address already in use.* with {flag}, as in: make run"):
             check_port_is_free("127.0.0.1", port, "it", flag)
 
 
@@ -82,6 +82,6 @@ async def test_nothing_is_started_when_a_port_is_in_use(ups: Ups) -> None:
         assert await run.wait() == 2
     assert run.output == (
         f"error: port {ups.ui_port} (Temporal UI) cannot be used on 127.0.0.1: Address already in use; "
-        "choose another one with --ui-port\n"
+        f'choose another one with --ui-port, as in: make run ARGS="--ui-port {ups.ui_port + 1}"\n'
     )
     assert not (ups.data / "logs").exists()
