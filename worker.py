@@ -7,6 +7,8 @@ and what has not finished by then is handed over to another worker.
 import asyncio
 import logging
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import NoReturn
 
@@ -32,6 +34,7 @@ from workflows.all import WORKFLOWS
 logger = logging.getLogger("orchestrator.worker")
 
 _RECONNECT_SECONDS = 2
+_SHUTDOWN_MARGIN = timedelta(seconds=5)
 # Calls wait for models, not for a processor: hundreds fit into one process.
 _CONCURRENT_CALLS = 500
 _CONCURRENT_LOCAL_STEPS = 100
@@ -87,6 +90,31 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
     )
 
 
+@asynccontextmanager
+async def running(worker: Worker, grace: timedelta) -> AsyncIterator[None]:
+    """Run a worker during the block. It ends with it, or at the latest a little after `grace`.
+
+    A step that is repeated without end, or a provider that will not be cancelled, would keep the worker for ever. A
+    process that leaves them is no worse than one that crashes, which loses nothing.
+    """
+    farewell: asyncio.TimerHandle | None = None
+    try:
+        async with worker:
+            try:
+                yield
+            finally:
+                patience = (grace + _SHUTDOWN_MARGIN).total_seconds()
+                farewell = asyncio.get_running_loop().call_later(patience, _leave_unfinished)
+    finally:
+        if farewell is not None:
+            farewell.cancel()
+
+
+def _leave_unfinished() -> NoReturn:
+    logger.warning("some steps do not end; they are left to another worker")
+    leave(1)
+
+
 async def run_worker(settings: Settings) -> None:
     """Run a worker until it is asked to stop; a Temporal that is not up yet is waited for.
 
@@ -99,7 +127,8 @@ async def run_worker(settings: Settings) -> None:
         client = await _connect_or_stop(settings, stop)
         if client is None:
             return
-        async with build_worker(application, client, settings.shutdown_grace):
+        grace = settings.shutdown_grace
+        async with running(build_worker(application, client, grace), grace):
             logger.info("worker ready", extra={"task_queue": settings.TASK_QUEUE})
             await stop.wait()
             logger.info("worker stopping", extra={"grace_seconds": settings.SHUTDOWN_GRACE_SECONDS})

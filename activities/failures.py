@@ -5,12 +5,17 @@ would fail the same way for ever and leave the workflow hanging, so it fails at 
 what can honestly be said.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from temporalio.exceptions import ApplicationError, FailureError
 
-from core.orchestrator.errors import StorageUnavailableError
+from core.orchestrator.errors import OrchestratorError, StorageUnavailableError
+from core.orchestrator.foreign import must_go_on
+from core.orchestrator.providers.untrusted import one_line
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -25,5 +30,15 @@ def only_storage_is_retried() -> Iterator[None]:
         yield
     except (StorageUnavailableError, FailureError):
         raise
-    except Exception as error:
-        raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+    except OrchestratorError as error:
+        raise _final(one_line(str(error)), error) from None
+    except BaseException as error:
+        if must_go_on(error):
+            raise
+        # Its words are for our log only: they may hold what belongs to no history and no client, such as a prompt.
+        logger.exception("a step failed as it should not")
+        raise _final(f"an error of ours ({type(error).__name__}); it has been logged", error) from None
+
+
+def _final(message: str, error: BaseException) -> ApplicationError:
+    return ApplicationError(message, type=type(error).__name__, non_retryable=True)

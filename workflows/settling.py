@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
 Outcome = ModelAnswer | InteractionError
 """What became of an interaction: a model's answer, or why there is none."""
 
+_DETAIL_CHARACTERS = 300
 CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="the interaction was cancelled")
 
 
@@ -63,7 +64,7 @@ async def _outcome(answering: Awaitable[Outcome]) -> Outcome:
         # A cancellation is delivered once, so the clean-up that follows runs undisturbed.
         if is_cancelled_exception(error):
             return CANCELLED
-        return InteractionError(type=ErrorType.UNAVAILABLE, detail=str(error.__cause__ or error))
+        return InteractionError(type=ErrorType.UNAVAILABLE, detail=str(error.__cause__ or error)[:_DETAIL_CHARACTERS])
 
 
 def _results(interaction_id: str, outcome: Outcome) -> StoreResults:

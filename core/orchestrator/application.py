@@ -75,7 +75,7 @@ class Application:
 
     def settlement(self, runs: Runs) -> Settlement:
         """What becomes of interactions whose workflow is gone."""
-        return Settlement(self.store, self.results(runs), runs)
+        return Settlement(self.store, self.ledger, self.results(runs), runs)
 
     async def close(self) -> None:
         """Release connections; a provider that fails to is logged and keeps nobody else from it."""

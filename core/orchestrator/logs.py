@@ -48,7 +48,7 @@ def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("aiosqlite", "httpx", "alembic", "asyncio", "uvicorn"):
+    for noisy in ("aiosqlite", "alembic", "asyncio", "httpx", "sqlalchemy", "temporalio", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 

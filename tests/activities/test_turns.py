@@ -84,7 +84,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         events=EventBus(),
         runs=runs,
     )
-    load = LoadMemoryActivity(store, Settlement(store, results, runs, clock), 1000)
+    load = LoadMemoryActivity(store, Settlement(store, AttemptLedger(database), results, runs, clock), 1000)
     scene = Scene(store, runs, load, StoreResultsActivity(results))
     yield scene
     await database.close()

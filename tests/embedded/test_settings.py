@@ -70,7 +70,9 @@ def test_a_port_in_use_is_told_by_its_number_and_its_flag(flag: str) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"port {port} .*Address already in use.* with {flag}, as in: make run"):
+        with pytest.raises(
+            ConfigurationError, match=f"port {port} .*Address already in use.* with {flag}, as in: make run"
+        ):
             check_port_is_free("127.0.0.1", port, "it", flag)
 
 

@@ -1,6 +1,5 @@
 """One answer, read from a provider to its end: timed, whole, and such that it can be stored and sent on."""
 
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator
@@ -10,14 +9,9 @@ from dataclasses import dataclass
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, Posture
 from core.orchestrator.interactions.ledger import Timing
 from core.orchestrator.providers.base import ChatCompletion
-from core.orchestrator.providers.untrusted import as_text
+from core.orchestrator.providers.untrusted import TEXT_LIMIT, as_text, storable_text
 
 logger = logging.getLogger(__name__)
-
-_MAX_CHARACTERS = 1_000_000
-"""A model that does not stop is stopped here."""
-_MAX_BYTES = 1_500_000
-"""As JSON. A longer text would not fit a workflow's payload, which Temporal limits to 2 MB; the rest is cut off."""
 
 
 @dataclass(slots=True)
@@ -68,7 +62,7 @@ async def read_answer(
                 watch.first_token()
                 pieces.append(item)
                 progress.characters += len(item)
-                if progress.characters > _MAX_CHARACTERS:
+                if progress.characters > TEXT_LIMIT:  # a model that does not stop is stopped here
                     completion = ChatCompletion(content="".join(pieces), finish_reason="length")
                     break
     except Exception:
@@ -87,9 +81,7 @@ async def read_answer(
 
 
 def _storable(completion: ChatCompletion) -> ChatCompletion:
-    """Return the completion with a text that the database takes and a payload holds."""
-    text = whole = (as_text(completion.content) or "")[:_MAX_CHARACTERS]
-    while (size := len(json.dumps(text, ensure_ascii=False).encode())) > _MAX_BYTES:
-        text = text[: len(text) * _MAX_BYTES // size]
-    cut = len(text) < len(whole) or len(completion.content) > _MAX_CHARACTERS
+    """Return the completion with a text that can be stored and sent on; where that cuts it, it is told."""
+    text = storable_text(completion.content)
+    cut = len(text) < len(as_text(completion.content) or "")
     return completion.model_copy(update={"content": text} | ({"finish_reason": "length"} if cut else {}))

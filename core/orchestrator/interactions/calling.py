@@ -24,6 +24,7 @@ from core.orchestrator.errors import (
     StorageUnavailableError,
 )
 from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus
+from core.orchestrator.foreign import must_go_on
 from core.orchestrator.interactions.answers import Progress, Stopwatch, read_answer
 from core.orchestrator.interactions.ledger import AttemptLedger, FinishedText
 from core.orchestrator.interactions.reader import Prompt
@@ -40,6 +41,7 @@ _SUPERSEDED = CallFailure(
     error_type=ErrorType.WORKER_LOST, detail="a newer call has taken over", then=NextStep.NEXT_MODEL
 )
 _ENDED = CallFailure(error_type=ErrorType.CANCELLED, detail="the interaction has ended", then=NextStep.FAIL)
+_LABEL_CHARACTERS = 200
 _FIRST_BACKOFF = timedelta(milliseconds=500)
 _WRITE_PAUSES_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 10, 10)
 
@@ -106,12 +108,10 @@ class ModelCaller:
         try:
             async with asyncio.timeout(self._call_timeout.total_seconds()):
                 completion = await self._read(call, prompt, progress, watch)
-        except asyncio.CancelledError as error:
-            if not _is_cancelled():
-                return await self._failed(interaction_id, call, ordinal, self._as_provider_error(error, call), watch)
-            await self._record_interruption(interaction_id, ordinal, interruption(), watch)
-            raise
-        except Exception as error:  # noqa: BLE001 - a provider is other people's code
+        except BaseException as error:
+            if must_go_on(error):
+                await self._record_interruption(interaction_id, ordinal, interruption(), watch)
+                raise
             return await self._failed(interaction_id, call, ordinal, self._as_provider_error(error, call), watch)
         return await self._keep(interaction_id, call, ordinal, completion, watch)
 
@@ -119,18 +119,10 @@ class ModelCaller:
         self, interaction_id: str, call: PlannedCall, ordinal: int, completion: ChatCompletion, watch: Stopwatch
     ) -> ModelAnswer | FailedCall:
         timing = watch.timing()
-        try:
-            # A text that is paid for is kept even if we are told to stop at this very moment.
-            kept = await asyncio.shield(
-                _insist(lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, timing))
-            )
-        except StorageUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what no database takes would be paid for again and again
-            malformed = LLMProviderServiceError(
-                f"the answer cannot be stored: {error}", error_type=ErrorType.MALFORMED, may_be_billed=True
-            )
-            return await self._failed(interaction_id, call, ordinal, malformed, watch)
+        # A text that is paid for is kept even if we are told to stop at this very moment.
+        kept = await asyncio.shield(
+            _insist(lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, timing))
+        )
         if not kept:
             logger.warning("a newer call has begun; the answer of attempt %d is dropped", ordinal)
             return FailedCall(_SUPERSEDED, None)
@@ -144,7 +136,7 @@ class ModelCaller:
     def _as_provider_error(self, error: BaseException, call: PlannedCall) -> LLMProviderError:
         match error:
             case LLMProviderError():
-                return error
+                return _sound(error)
             case TimeoutError():
                 seconds = self._call_timeout.total_seconds()
                 return LLMProviderTimeoutError(
@@ -223,10 +215,18 @@ class ModelCaller:
         )
 
 
-def _is_cancelled() -> bool:
-    """Say whether it is our own task that is cancelled, rather than one that a provider started."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _sound(error: LLMProviderError) -> LLMProviderError:
+    """Make sure of an error's fields: a plugin may put anything there, and what is stored must be readable again."""
+    if not isinstance(error.error_type, ErrorType):
+        error.error_type = error.default_error_type
+    if not isinstance(error.posture, Posture):
+        error.posture = Posture()
+    if type(error.http_status) is not int:
+        error.http_status = None
+    error.error_code = one_line(error.error_code, _LABEL_CHARACTERS) or None
+    error.generation_id = one_line(error.generation_id, _LABEL_CHARACTERS) or None
+    error.may_be_billed = bool(error.may_be_billed)
+    return error
 
 
 async def _insist(access: Callable[[], Awaitable[T]]) -> T:

@@ -167,6 +167,14 @@ class AttemptLedger:
         async with self._database.read() as connection:
             return await _finished_text(connection, interaction_id, place)
 
+    async def answered_place(self, interaction_id: str) -> int | None:
+        """Return the first place of the plan whose answer is kept, or None."""
+        async with self._database.read() as connection:
+            place: int | None = await connection.scalar(
+                select(func.min(completions.c.place)).where(completions.c.interaction_id == interaction_id)
+            )
+        return place
+
 
 async def close_open_calls(connection: AsyncConnection, interaction_id: str, error: InteractionError) -> None:
     """Close the calls of an interaction that nobody has closed; what they cost is unknown."""

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from core.orchestrator.agents.base import Agent, AgentContext
-from core.orchestrator.agents.guards import messages_of
+from core.orchestrator.agents.guards import messages_of, temperature_of
 from core.orchestrator.agents.selection import AgentChoice, select_agent
 from core.orchestrator.contracts import (
     CallLimits,
@@ -90,7 +90,7 @@ class PromptBuilder:
         messages = messages_of(choice.agent, context)
         prompt = Prompt(
             messages,
-            _first_of(request.temperature, choice.agent.temperature, persona.temperature, DEFAULT_TEMPERATURE),
+            _first_of(request.temperature, temperature_of(choice.agent), persona.temperature, DEFAULT_TEMPERATURE),
             request.max_tokens or persona.max_tokens,
         )
         plan = self._planner.plan(request, persona)

@@ -8,19 +8,27 @@ from datetime import timedelta
 
 from core.orchestrator.contracts import InteractionError, StoreResults, workflow_id_of
 from core.orchestrator.errors import ErrorType
+from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.runs import START_TIMEOUT, Runs, RunState
 from core.orchestrator.interactions.store import Clock, InteractionStore, utc_now
 
 _GRACE = timedelta(seconds=2)
 
+_CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="the workflow was cancelled")
+_ENDED = InteractionError(type=ErrorType.UNAVAILABLE, detail="the workflow was ended from outside")
+_DELETED = InteractionError(type=ErrorType.UNAVAILABLE, detail="the workflow is gone from Temporal")
+
 
 class Settlement:
     """Ends interactions that nobody will end any more."""
 
-    def __init__(self, store: InteractionStore, results: Results, runs: Runs, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, store: InteractionStore, ledger: AttemptLedger, results: Results, runs: Runs, clock: Clock = utc_now
+    ) -> None:
         """Compare `store` with what `runs` knows, and end through `results`."""
         self._store = store
+        self._ledger = ledger
         self._results = results
         self._runs = runs
         self._clock = clock
@@ -35,15 +43,20 @@ class Settlement:
         match state:
             case RunState.RUNNING:
                 return False
+            case RunState.CANCELLED:
+                await self._results.keep(StoreResults(interaction_id=interaction_id, error=_CANCELLED))
+            case RunState.CLOSED:
+                await self._end(interaction_id, _ENDED)
             case RunState.MISSING:
                 age = self._clock() - await self._store.opened_at(interaction_id)
                 if age < START_TIMEOUT + _GRACE:
                     return False
-                await self._store.abandon(interaction_id)
-            case RunState.CANCELLED:
-                error = InteractionError(type=ErrorType.CANCELLED, detail="the workflow was cancelled")
-                await self._results.keep(StoreResults(interaction_id=interaction_id, error=error))
-            case RunState.CLOSED:
-                error = InteractionError(type=ErrorType.UNAVAILABLE, detail="the workflow was ended from outside")
-                await self._results.keep(StoreResults(interaction_id=interaction_id, error=error))
+                # Never begun, it was never accepted; begun, it was deleted with its history.
+                if not await self._store.abandon(interaction_id):
+                    await self._end(interaction_id, _DELETED)
         return True
+
+    async def _end(self, interaction_id: str, error: InteractionError) -> None:
+        """End with the answer a model has given already, where there is one: it is paid for."""
+        place = await self._ledger.answered_place(interaction_id)
+        await self._results.keep(StoreResults(interaction_id=interaction_id, answered_place=place, error=error))

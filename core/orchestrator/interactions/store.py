@@ -222,16 +222,21 @@ class InteractionStore(InteractionReader):
             view = await read_view(connection, interaction_id)
             return Ended(view, first, following)
 
-    async def abandon(self, interaction_id: str) -> None:
-        """End a turn that has no workflow. One that was never begun was never accepted: its message goes too."""
+    async def abandon(self, interaction_id: str) -> bool:
+        """End an interaction that never began and has no workflow: it was never accepted, so its message goes too.
+
+        Returns:
+            False when it has begun: then nothing was done.
+        """
         async with self._database.write() as connection:
             row = await find_row(connection, interaction_id)
-            if row is None or InteractionStatus(row.status).is_final:
-                return
+            if row is None or InteractionStatus(row.status) is InteractionStatus.IN_PROGRESS:
+                return False
             if InteractionStatus(row.status) is InteractionStatus.QUEUED:
                 await connection.execute(delete(messages).where(messages.c.interaction_id == interaction_id))
-            error = InteractionError(type=ErrorType.UNAVAILABLE, detail="the interaction has no workflow")
-            await self._end(connection, row, Ending(InteractionStatus.FAILED, error=error))
+                error = InteractionError(type=ErrorType.UNAVAILABLE, detail="the interaction has no workflow")
+                await self._end(connection, row, Ending(InteractionStatus.FAILED, error=error))
+            return True
 
     async def _end(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> None:
         now = self._clock()

@@ -5,11 +5,12 @@ rest of the system only ever calls that one, so a provider that cannot stream sh
 A provider makes ONE upstream call per invocation and never retries: Temporal owns every wait.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from core.orchestrator.contracts import Message, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError
@@ -19,12 +20,25 @@ _LABEL_CHARACTERS = 200
 """A label of an upstream ends up in columns and search attributes; a longer one says no more."""
 
 
+_MAX_TOKENS = 2**31
+
+
 def _sound(text: object) -> object:
     return as_text(text) if isinstance(text, str) else text
 
 
 def _short(text: object) -> object:
     return one_line(text, _LABEL_CHARACTERS) if isinstance(text, str) else text
+
+
+def _plausible(usage: Usage | None) -> Usage | None:
+    """Take a number that cannot be one of tokens or dollars for one that was not told."""
+    if usage is None:
+        return None
+    told = usage.model_dump()
+    cost = told.pop("cost_usd")
+    tokens = {name: count if count is not None and 0 <= count < _MAX_TOKENS else None for name, count in told.items()}
+    return Usage(**tokens, cost_usd=cost if cost is not None and 0 <= cost < math.inf else None)
 
 
 Label = Annotated[str, BeforeValidator(_short)]
@@ -42,7 +56,7 @@ class ChatCompletion(BaseModel):
     """Who served it, as the provider names it (OpenRouter: `provider`)."""
     finish_reason: Label | None = None
     """`stop`, `length`, `tool_calls` or `content_filter`; a refusal is an answer (`content_filter`)."""
-    usage: Usage | None = None
+    usage: Annotated[Usage | None, AfterValidator(_plausible)] = None
     """None where the provider did not say: unknown, never 0."""
     generation_id: Label | None = None
 

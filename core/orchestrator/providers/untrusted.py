@@ -13,6 +13,12 @@ from typing import Any
 MESSAGE_LIMIT = 300
 """The longest message of an error, in characters."""
 
+TEXT_LIMIT = 1_000_000
+"""The longest text kept of an answer, in characters."""
+
+_TEXT_BYTES = 1_500_000
+"""The same as JSON. A longer text would not fit a workflow's payload, which Temporal limits to 2 MB."""
+
 _IDENTIFYING_LENGTH = 8
 """A piece of a key this long narrows the key down; anything shorter could be chance."""
 
@@ -39,6 +45,14 @@ def as_text(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     return value.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def storable_text(text: str) -> str:
+    """Return a text that every database takes and that fits a workflow's payload; what is too long is cut off."""
+    text = (as_text(text) or "")[:TEXT_LIMIT]
+    while (size := len(json.dumps(text, ensure_ascii=False).encode())) > _TEXT_BYTES:
+        text = text[: len(text) * _TEXT_BYTES // size]
+    return text
 
 
 def as_number(value: object) -> float | None:

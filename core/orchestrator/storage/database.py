@@ -113,6 +113,7 @@ def open_database(path: Path, *, connections: int = _CONNECTIONS, wait: timedelt
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),  # a path may hold what an address would give a meaning
         connect_args={"timeout": wait.total_seconds()},
+        hide_parameters=True,  # an error is logged; prompts and messages are not
         pool_size=connections,
         max_overflow=0,
         pool_timeout=wait.total_seconds(),

@@ -1,3 +1,4 @@
+import asyncio
 import math
 from typing import Any
 
@@ -5,7 +6,7 @@ import pytest
 
 from core.orchestrator.agents.base import Agent, AgentContext
 from core.orchestrator.agents.formatter import ConversationFormatter
-from core.orchestrator.agents.guards import messages_of, reply_of, score_of, system_message_of
+from core.orchestrator.agents.guards import messages_of, reply_of, score_of, system_message_of, temperature_of
 from core.orchestrator.errors import PromptError
 from tests.core.orchestrator.agents.personas import persona, turn
 
@@ -21,7 +22,7 @@ class Puppet(Agent):
         return "puppet"
 
     def act(self) -> Any:
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
@@ -40,7 +41,7 @@ class PuppetFormatter(ConversationFormatter):
 
     @classmethod
     def create_system_message(cls, persona: Any) -> Any:
-        if isinstance(cls.answer, Exception):
+        if isinstance(cls.answer, BaseException):
             raise cls.answer
         return cls.answer
 
@@ -91,6 +92,26 @@ def test_a_prompt_error_of_an_agent_stays_itself():
 def test_a_formatted_reply_passes():
     assert reply_of(Puppet("Ahoy!"), "Hello", persona()) == "Ahoy!"
     assert reply_of(Puppet(""), " ", persona()) == ""
+
+
+def test_a_formatted_reply_can_be_stored():
+    assert reply_of(Puppet("A\0hoy\ud800!"), "Hello", persona()) == "Ahoy\N{REPLACEMENT CHARACTER}!"
+
+
+@pytest.mark.parametrize("failure", [BaseException("a panic of another language"), asyncio.CancelledError()])
+def test_what_is_no_exception_is_a_failure_like_any_other(failure: BaseException):
+    assert score_of("puppet", Puppet(failure), turn()) == 0
+    assert reply_of(Puppet(failure), "Hello", persona()) == "Hello"
+    with pytest.raises(PromptError):
+        messages_of(Puppet(failure), turn())
+
+
+@pytest.mark.parametrize("wanted", [math.nan, math.inf, -1, 9.0, "hot"])
+def test_a_temperature_that_is_none_is_left_out(wanted: Any, caplog: pytest.LogCaptureFixture):
+    agent = Puppet(None)
+    agent.temperature = wanted
+    assert temperature_of(agent) is None
+    assert "'puppet'" in caplog.text
 
 
 @pytest.mark.parametrize("answer", [None, "", " \n", 3, RuntimeError("boom")])

@@ -183,11 +183,19 @@ async def test_what_no_encoder_takes_is_replaced_in_an_answer(line: Line) -> Non
     assert (await line.answer()).text == "a\ufffdbc"
 
 
-async def test_an_answer_that_cannot_be_stored_is_a_failed_call(line: Line) -> None:
-    line.script([completion("Hi", usage=Usage(prompt_tokens=10**30))])
+async def test_numbers_that_cannot_be_are_taken_for_untold(line: Line) -> None:
+    line.script([completion("Hi", usage=Usage(prompt_tokens=10**30, completion_tokens=-1, cost_usd=float("inf")))])
+    assert (await line.answer()).usage == Usage()
+
+
+async def test_an_error_with_odd_fields_is_recorded_without_them(line: Line) -> None:
+    odd: dict[str, Any] = {"http_status": "abc", "posture": "now", "error_type": "?", "generation_id": "g" * 3_000_000}
+    line.script([LLMProviderRateLimitError("odd", error_code="c\ud800" * 1_000_000, **odd)])
     failed = await line.failure()
-    assert (failed.failure.error_type, failed.retry_in) == (ErrorType.MALFORMED, None)
-    assert await line.outcomes() == [(AttemptStatus.FAILED, ErrorType.MALFORMED)]
+    assert (failed.failure.error_type, failed.failure.then) == (ErrorType.RATE_LIMIT, NextStep.NEXT_MODEL)
+    [attempt] = await line.ledger.attempts(line.interaction_id)
+    assert attempt.http_status is None
+    assert len(attempt.model_dump_json()) < 2000
 
 
 # --- replies too long to carry ---
@@ -292,6 +300,8 @@ async def test_events_tell_what_follows_a_failure(line: Line) -> None:
     [
         ([KeyError("choices")], ErrorType.UPSTREAM),
         ([RecursionError("deep")], ErrorType.UPSTREAM),
+        ([BaseException("a panic of another language")], ErrorType.UPSTREAM),
+        ([SystemExit(3)], ErrorType.UPSTREAM),
         ([Exception("a\ud800\0" + "b" * 100_000)], ErrorType.UPSTREAM),
         ([None], ErrorType.UPSTREAM),
         ([asyncio.CancelledError("a task of the provider's own")], ErrorType.UPSTREAM),

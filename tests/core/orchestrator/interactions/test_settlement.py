@@ -16,7 +16,7 @@ from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
-from tests.core.orchestrator.domain import ANY_BUDGET, FakeRuns, SettableClock, opened
+from tests.core.orchestrator.domain import ANY_BUDGET, CALL, QUICK, FakeRuns, SettableClock, completion, opened
 
 
 @dataclass
@@ -51,7 +51,9 @@ async def court(database: Database) -> Court:
         events=EventBus(),
         runs=runs,
     )
-    return Court(store, runs, clock, Settlement(store, results, runs, clock), await opened(store))
+    return Court(
+        store, runs, clock, Settlement(store, AttemptLedger(database), results, runs, clock), await opened(store)
+    )
 
 
 async def test_a_turn_whose_workflow_runs_is_left_alone(court: Court) -> None:
@@ -118,3 +120,23 @@ async def test_what_nobody_opened_cannot_be_settled(court: Court) -> None:
     court.interaction_id = "none"
     with pytest.raises(UnknownResourceError):
         await court.settle()
+
+
+async def test_a_turn_deleted_from_temporal_ends_with_the_answer_it_had_paid_for(
+    court: Court, ledger: AttemptLedger
+) -> None:
+    await court.store.take_place(court.interaction_id, ANY_BUDGET)
+    ordinal = await ledger.begin(court.interaction_id, CALL, court.clock())
+    assert isinstance(ordinal, int)
+    await ledger.succeed(court.interaction_id, CALL.place, ordinal, completion("Hi there"), QUICK)
+    court.clock.advance(days=1)
+    assert await court.settle()
+    assert (await court.store.view(court.interaction_id)).message == "Hi there"
+
+
+async def test_a_turn_deleted_from_temporal_before_any_answer_has_the_personas_line(court: Court) -> None:
+    await court.store.take_place(court.interaction_id, ANY_BUDGET)
+    court.clock.advance(days=1)
+    assert await court.settle()
+    view = await court.store.view(court.interaction_id)
+    assert (view.message, view.degraded) == (persona().fallback_line, True)

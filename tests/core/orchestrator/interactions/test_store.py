@@ -256,14 +256,12 @@ async def test_an_abandoned_turn_leaves_no_message_and_frees_its_place(
     assert view.error.type is ErrorType.UNAVAILABLE
 
 
-async def test_an_abandoned_turn_that_had_begun_keeps_its_message(
-    store: InteractionStore, conversations: Conversations
-) -> None:
+async def test_a_turn_that_has_begun_cannot_be_abandoned(store: InteractionStore, conversations: Conversations) -> None:
     interaction_id = await opened(store)
     await store.take_place(interaction_id, ANY_BUDGET)
-    await store.abandon(interaction_id)
+    assert not await store.abandon(interaction_id)
     assert await said(conversations) == [(1, "user", "Hello")]
-    assert (await store.view(interaction_id)).status is InteractionStatus.FAILED
+    assert (await store.view(interaction_id)).status is InteractionStatus.IN_PROGRESS
 
 
 async def test_what_has_ended_cannot_be_abandoned(store: InteractionStore, conversations: Conversations) -> None:
