@@ -7,6 +7,7 @@ import time
 from tests.harness import Process, System
 from tests.system.stories import (
     HELD,
+    PLUGINS,
     answered,
     eventually,
     held,
@@ -101,3 +102,13 @@ async def test_a_stopped_api_answers_the_request_in_flight_or_leaves_it_to_the_n
     worker.send(signal.SIGINT)
     assert await worker.wait() == 0
     assert_went_quietly(worker)
+
+
+async def test_a_call_that_will_not_end_keeps_no_worker(own_system: System) -> None:
+    plugins = {"PLUGINS": f"{PLUGINS}.providers"}
+    worker = await own_system.start_worker(SHUTDOWN_GRACE_SECONDS="1", **plugins)
+    await own_system.start_api(**plugins)
+    async with sending(own_system, session_id="stubborn", model="stubborn:x"):
+        await worker.until_output("attempt.started")
+        assert await worker.stop() == 1
+    assert "left to another worker" in worker.output

@@ -1,5 +1,8 @@
 """Providers of other people, good and bad, and the one that the documentation prints."""
 
+import asyncio
+from contextlib import suppress
+
 from core.orchestrator.extensions import ChatCompletion, LLMProvider, register_llm_provider
 
 
@@ -33,6 +36,13 @@ class Broken(CustomProvider):
         raise RuntimeError("a defect of its own")
 
 
+class Stubborn(CustomProvider):
+    async def generate_chat_completion(self, messages, model=None, temperature=0.7, max_tokens=None):
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
 class Unmakeable(CustomProvider):
     def __init__(self) -> None:
         raise RuntimeError("no such service")
@@ -43,4 +53,5 @@ register_llm_provider("text", Text)
 register_llm_provider("mapping", Mapping)
 register_llm_provider("completion", Completion)
 register_llm_provider("broken", Broken)
+register_llm_provider("stubborn", Stubborn)
 register_llm_provider("unmakeable", Unmakeable)
