@@ -28,8 +28,8 @@ fix: .venv/installed-dev ## format, and mend what lint can mend
 
 lock: .venv/installed-dev ## choose the newest versions that pyproject.toml allows and lock them
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade $(LOCK) --build-deps-for=editable --output-file=requirements.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade $(LOCK) --build-deps-for=editable --output-file=requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
 
 LOCK := --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options
 
