@@ -15,10 +15,12 @@ from temporalio.client import WorkflowHistory
 
 from api.app import create_app
 from api.server import serve
+from core.orchestrator.agents.formatter import check_formatters
 from core.orchestrator.application import start_application
 from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.errors import ConfigurationError, OrchestratorError
 from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.plugins import load_plugins
 from core.orchestrator.processes import leave, stop_requested
 from core.orchestrator.storage.database import open_database
 from core.orchestrator.usage import GroupBy, UsageReport, UsageReports, UsageSum
@@ -133,10 +135,10 @@ def _day(text: str | None) -> date | None:
 
 
 def _usage_table(report: UsageReport) -> Table:
-    table = Table(caption="cost in USD; unknown: calls whose cost no provider told")
-    table.add_column(report.group_by, no_wrap=True)
-    for heading in ("interactions", "calls", "prompt", "completion", "total tokens", "cost", "unknown"):
-        table.add_column(heading, justify="right")
+    table = Table(caption="tokens; cost in USD; unknown: calls whose cost no provider told")
+    table.add_column(report.group_by, overflow="fold")
+    for heading in ("runs", "calls", "prompt", "reply", "total", "cost", "unknown"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for item in report.items:
         table.add_row(item.key or "-", *_usage_cells(item))
     table.add_section()
@@ -188,7 +190,10 @@ async def _replay(settings: Settings, workflow_id: str | None, query: str | None
 @app.command()
 def personas(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check the persona files and list the personas."""
-    library = PersonaLibrary.load(load_settings().PERSONAS_DIR)
+    settings = load_settings()
+    load_plugins(settings.PLUGINS)  # they may bring the formatters that personas name
+    library = PersonaLibrary.load(settings.PERSONAS_DIR)
+    check_formatters(library)
     if as_json:
         typer.echo(json.dumps([{**persona.model_dump(), "version": persona.version} for persona in library], indent=2))
         return

@@ -4,6 +4,7 @@ It runs workflows and activities until SIGTERM or Ctrl-C; then running calls may
 and what has not finished by then is handed over to another worker.
 """
 
+import argparse
 import asyncio
 import logging
 import sys
@@ -151,6 +152,7 @@ async def _connect_or_stop(settings: Settings, stop: asyncio.Event) -> Client | 
 
 def main() -> NoReturn:
     """Run the worker of the environment's settings."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
         asyncio.run(run_worker(load_settings()))
     except ConfigurationError as error:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_swagger import patch_fastapi
 from temporalio.client import Client
 
 from api.problems import PROBLEM_RESPONSES, PROBLEM_SCHEMAS, add_problem_handlers
@@ -36,7 +37,11 @@ def create_app(application: Application, client: Client) -> FastAPI:
         version=version("ai-orchestrator"),
         redirect_slashes=False,
         responses=PROBLEM_RESPONSES,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
+    patch_fastapi(app)  # /docs with scripts of our own host: a self-hosted service may have no way out
     task_queue = application.settings.TASK_QUEUE
     app.state.application = application
     app.state.service = InteractionService(application, WorkflowRuns(client, task_queue))

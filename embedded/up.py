@@ -113,8 +113,18 @@ async def _serve(
                 ui_url = _ui_url(settings) if settings.TEMPORAL_ADDRESS is None else None
                 await show_first_interaction(settings, ui_url, console)
             console.print("\nCtrl-C stops everything; conversations are kept.")
-        await serving
-        console.print("stopping …")
+        telling = asyncio.create_task(_tell_stopping(stop, console, grace))
+        try:
+            await serving
+        finally:
+            telling.cancel()
+
+
+async def _tell_stopping(stop: asyncio.Event, console: Console, grace: timedelta) -> None:
+    await stop.wait()
+    console.print(
+        f"stopping … replies under way may take up to {grace.total_seconds():g} seconds; Ctrl-C again cuts them off"
+    )
 
 
 def _check_ports(settings: Settings) -> None:

@@ -48,8 +48,10 @@ def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("aiosqlite", "alembic", "asyncio", "httpx", "sqlalchemy", "temporalio", "uvicorn"):
+    for noisy in ("aiosqlite", "alembic", "asyncio", "httpx", "sqlalchemy", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    # At its debug level the SDK writes whole payloads, messages and replies included.
+    logging.getLogger("temporalio").setLevel(max(logging.INFO, root.level))
 
 
 def _redactor(secrets: Collection[str]) -> Processor:

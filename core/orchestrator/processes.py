@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ENDED_BY_USER = 130
 
 
 def stop_requested() -> asyncio.Event:
@@ -16,9 +17,9 @@ def stop_requested() -> asyncio.Event:
     loop = asyncio.get_running_loop()
 
     def request() -> None:
+        if stop.is_set():
+            leave(_ENDED_BY_USER)
         stop.set()
-        for name in _SIGNALS:
-            loop.remove_signal_handler(name)
 
     for name in _SIGNALS:
         loop.add_signal_handler(name, request)

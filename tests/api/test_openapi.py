@@ -1,5 +1,6 @@
 """The description of the API: complete, pleasant to read, and true."""
 
+import re
 from typing import Any
 
 import pytest
@@ -70,3 +71,13 @@ async def test_every_operation_parameter_and_request_field_is_described(descript
 async def test_the_pages_of_the_docs_answer(system: System) -> None:
     for path in ("/docs", "/redoc"):
         assert (await system.client.get(path)).status_code == 200
+
+
+async def test_the_docs_page_needs_nothing_from_elsewhere(system: System) -> None:
+    page = (await system.client.get("/docs")).text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(sources) >= 2
+    for source in sources:
+        assert source.startswith(system.url), source
+        assert (await system.client.get(source)).is_success
+    assert (await system.client.get("/")).headers["location"] == f"{system.url}/docs"
