@@ -6,10 +6,10 @@ is decided here too, from the ledger: tries are counted per kind of error, and a
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from core.orchestrator.contracts import AttemptStatus, CallFailure, ModelAnswer, PlannedCall
 from core.orchestrator.errors import (
@@ -119,8 +119,7 @@ class ModelCaller:
         self, interaction_id: str, call: PlannedCall, ordinal: int, completion: ChatCompletion, watch: Stopwatch
     ) -> ModelAnswer | FailedCall:
         timing = watch.timing()
-        # A text that is paid for is kept even if we are told to stop at this very moment.
-        kept = await asyncio.shield(
+        kept = await _finish(
             _insist(lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, timing))
         )
         if not kept:
@@ -227,6 +226,16 @@ def _sound(error: LLMProviderError) -> LLMProviderError:
     error.generation_id = one_line(error.generation_id, _LABEL_CHARACTERS) or None
     error.may_be_billed = bool(error.may_be_billed)
     return error
+
+
+async def _finish(write: Coroutine[Any, Any, T]) -> T:
+    """Finish a write even if we are told to stop meanwhile: what is paid for is kept. Then obey."""
+    writing = asyncio.create_task(write)
+    try:
+        return await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
 
 
 async def _insist(access: Callable[[], Awaitable[T]]) -> T:
