@@ -79,9 +79,17 @@ async def _api(settings: Settings) -> None:
     application = await start_application(settings)
     try:
         front = create_app(application, await connect(settings, lazy=True))
-        await serve(front, settings, stop=stop, grace=settings.shutdown_grace)
+        ready = asyncio.Event()
+        telling = asyncio.create_task(_tell_ready(ready, settings))
+        await serve(front, settings, stop=stop, grace=settings.shutdown_grace, ready=ready)
+        telling.cancel()
     finally:
         await application.close()
+
+
+async def _tell_ready(ready: asyncio.Event, settings: Settings) -> None:
+    await ready.wait()
+    out.print(f"API at http://{settings.API_HOST}:{settings.API_PORT}")
 
 
 @app.command()

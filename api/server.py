@@ -1,7 +1,6 @@
 """The front as a process, or as a part of one: served until asked to stop, then drained."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,6 @@ from fastapi import FastAPI
 
 from core.orchestrator.config import Settings
 from core.orchestrator.errors import ConfigurationError
-
-logger = logging.getLogger("orchestrator.api")
 
 _FAREWELL_SECONDS = 0.5
 
@@ -27,7 +24,6 @@ class _Server(uvicorn.Server):
         """Tell when requests are accepted."""
         await super().startup(sockets)
         if self.started:
-            logger.info("API ready", extra={"url": f"http://{self.config.host}:{self.config.port}"})
             self._ready.set()
 
     @contextmanager

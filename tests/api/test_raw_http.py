@@ -38,7 +38,7 @@ async def test_a_get_resource_allows_nothing_else(system: System, method: str, p
     assert (response.status_code, response.headers["allow"]) == (405, "GET")
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/llm", "/api/nothing", "/api/personas/", "/api/personas/a%2Fb"])
+@pytest.mark.parametrize("path", ["/api", "/api/llm", "/api/nothing", "/api/personas/", "/api/personas/a%2Fb"])
 async def test_an_unknown_path_is_not_found(system: System, path: str) -> None:
     assert_problem(await system.client.get(path), 404, "not_found")
 
