@@ -13,9 +13,12 @@ SESSION_ID = SearchAttributeKey.for_keyword("SessionId")
 MODEL = SearchAttributeKey.for_keyword("Model")
 """The model that answered."""
 OUTCOME = SearchAttributeKey.for_keyword("Outcome")
-"""`completed`, `failed` or `cancelled`."""
+"""`completed`, `incomplete`, `failed` or `cancelled`."""
 FALLBACKS = SearchAttributeKey.for_int("Fallbacks")
 """How many further models were asked after the first."""
+
+ERROR_TYPES = SearchAttributeKey.for_keyword_list("ErrorTypes")
+"""What calls to models failed with, each kind once."""
 
 SEARCH_ATTRIBUTES: dict[str, IndexedValueType.ValueType] = {
     PERSONA_ID.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
@@ -24,4 +27,5 @@ SEARCH_ATTRIBUTES: dict[str, IndexedValueType.ValueType] = {
     MODEL.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     OUTCOME.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     FALLBACKS.name: IndexedValueType.INDEXED_VALUE_TYPE_INT,
+    ERROR_TYPES.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 }

@@ -10,6 +10,7 @@ from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.formatter import check_formatters
 from core.orchestrator.agents.selection import agents
 from core.orchestrator.config import Settings
+from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.events import EventBus, events
 from core.orchestrator.interactions.ledger import AttemptLedger
@@ -23,7 +24,7 @@ from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.plugins import load_plugins
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.providers.openrouter import OpenRouterProvider
-from core.orchestrator.providers.registry import DEFAULT_PROVIDER, llm_providers, register_llm_provider
+from core.orchestrator.providers.registry import llm_providers, register_llm_provider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database, open_database
 from core.orchestrator.usage import UsageReports
@@ -94,8 +95,7 @@ async def start_application(settings: Settings) -> Application:
         ConfigurationError: a setting, a plugin or a persona is wrong.
         StorageUnavailableError: the database did not answer.
     """
-    key = settings.OPENROUTER_API_KEY
-    configure_logging(settings.LOG_LEVEL, [key.get_secret_value()] if key else [])
+    configure_logging(settings.LOG_LEVEL, settings.secrets)
     register_openrouter(settings)
     load_plugins(settings.PLUGINS)
     log_events(events)

@@ -3,16 +3,21 @@
 Nothing below a composition root reads the environment. A wrong value stops the start with one line that names it.
 """
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
 
 CommaSeparated = Annotated[list[str], NoDecode]
+NamedValues = Annotated[dict[str, str], NoDecode]
+NamedSecrets = Annotated[dict[str, SecretStr], NoDecode]
+_PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -31,6 +36,11 @@ class Settings(BaseSettings):
     """Asked when neither the request nor the persona names a model."""
     LLM_FALLBACK_MODELS: CommaSeparated = []
     """Comma-separated; tried in order when neither the request nor the persona says otherwise."""
+    LLM_PROVIDERS: NamedValues = {}
+    """Further servers that speak OpenAI's chat API, as comma-separated `name=base URL`; their models are then called
+    `name:model`."""
+    LLM_PROVIDER_KEYS: NamedSecrets = {}
+    """Their keys, as comma-separated `name=key`; a server without one is called without."""
     LLM_FIRST_TOKEN_TIMEOUT_SECONDS: Seconds = 30
     """From the request to the first data; keep-alive comments are not data."""
     LLM_STALL_TIMEOUT_SECONDS: Seconds = 20
@@ -39,6 +49,12 @@ class Settings(BaseSettings):
     """One upstream call."""
     LLM_RETRY_WAIT_MAX_SECONDS: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 20
     """A longer wait asked for by the upstream means the next model at once."""
+    LLM_COOLDOWN_AFTER_FAILURES: Annotated[int, Field(ge=0, le=1000)] = 3
+    """A model that failed so many interactions in a row is passed over for a while; 0: none ever is."""
+    LLM_COOLDOWN_SECONDS: Seconds = 30
+    """How long; then one interaction tries it again."""
+    MODEL_CATALOGUE_LIFETIME_SECONDS: Annotated[float, Field(ge=1, le=2_592_000, allow_inf_nan=False)] = 3600
+    """How old a provider's list of models may be before it is fetched again."""
     INTERACTION_DEADLINE_SECONDS: Seconds = 300
     """One interaction, from the moment its place in the session has come."""
     HEARTBEAT_TIMEOUT_SECONDS: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 15
@@ -73,6 +89,37 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("LLM_PROVIDERS", "LLM_PROVIDER_KEYS", mode="before")
+    @classmethod
+    def _split_pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = {}
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            name, equals, rest = (piece.strip() for piece in part.partition("="))
+            if not equals or not rest or not _PROVIDER_NAME.fullmatch(name):
+                raise ValueError("must be comma-separated name=value pairs, such as ollama=http://127.0.0.1:11434/v1")
+            pairs[name] = rest
+        return pairs
+
+    @field_validator("LLM_PROVIDERS")
+    @classmethod
+    def _are_http(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, url in value.items():
+            if name == DEFAULT_PROVIDER:
+                raise ValueError("openrouter is set by OPENROUTER_BASE_URL and OPENROUTER_API_KEY")
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"the address of {name} must start with http:// or https://")
+        return value
+
+    @field_validator("LLM_PROVIDER_KEYS")
+    @classmethod
+    def _have_providers(cls, value: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
+        # Without LLM_PROVIDERS in the data that setting is itself wrong, and reported.
+        if unknown := value.keys() - info.data.get("LLM_PROVIDERS", value).keys():
+            raise ValueError(f"LLM_PROVIDERS names no {', '.join(sorted(unknown))}")
+        return value
+
     @field_validator("OPENROUTER_API_KEY", mode="before")
     @classmethod
     def _strip_blanks(cls, value: Any) -> Any:
@@ -100,6 +147,12 @@ class Settings(BaseSettings):
         if self.DATABASE_URL is None:
             return self.DATA_DIR / "orchestrator.db"
         return Path(self.DATABASE_URL.removeprefix("sqlite:///"))
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every value that must never be shown."""
+        keys = [self.OPENROUTER_API_KEY, *self.LLM_PROVIDER_KEYS.values()]
+        return [key.get_secret_value() for key in keys if key is not None]
 
     @property
     def first_token_timeout(self) -> timedelta:

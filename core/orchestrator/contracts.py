@@ -12,8 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from core.orchestrator.errors import ErrorType, NextStep
 
+DEFAULT_PROVIDER = "openrouter"
+"""Serves every model whose name selects no other provider."""
 INTERACTION_WORKFLOW = "interaction"
 COMPLETION_WORKFLOW = "completion"
+RECONCILIATION_WORKFLOW = "reconciliation"
 PLACE_FREED_SIGNAL = "place_freed"
 
 Message = dict[str, Any]
@@ -61,6 +64,17 @@ class OnFailure(StrEnum):
     """An error."""
 
 
+class AfterOutput(StrEnum):
+    """What follows when a call breaks after some of its text was shown."""
+
+    RESTART = "restart"
+    """Forget the text, and ask again: the same model or the next one, as the failure suggests."""
+    INCOMPLETE = "incomplete"
+    """Keep the text as the reply, marked as incomplete, and ask nobody else."""
+    CONTINUE = "continue"
+    """Keep the text; the next model, or else the same one, continues it."""
+
+
 def workflow_id_of(interaction_id: str) -> str:
     """Return the one workflow id an interaction can have: Temporal refuses a second start under it."""
     return f"interaction-{interaction_id}"
@@ -83,7 +97,9 @@ class Usage(Contract):
     reasoning_tokens: int | None = None
     """Tokens spent on reasoning; part of `completion_tokens`."""
     cost_usd: float | None = None
-    """US dollars."""
+    """US dollars, as the provider billed them."""
+    estimated_cost_usd: float | None = None
+    """Where `cost_usd` is null: what the whole may have cost, by list prices. An estimate, and never part of a bill."""
 
 
 class Attempt(Contract):
@@ -105,7 +121,7 @@ class Attempt(Contract):
     error_code: str | None = None
     """What the body said."""
     detail: str | None = None
-    """The error in one line, without secrets."""
+    """The error, or why the model was skipped, in one line without secrets."""
     generation_id: str | None = None
     usage: Usage | None = None
     first_token_ms: int | None = None
@@ -162,6 +178,22 @@ class CompletionView(Contract):
     attempts: list[Attempt]
 
 
+class ModelInfo(Contract):
+    """A model as its provider's catalogue lists it. None means that the catalogue does not say."""
+
+    id: str
+    """The name its provider knows it by."""
+    name: str | None = None
+    """For people."""
+    context_length: int | None = None
+    """Tokens that prompt and answer may take together."""
+    max_completion_tokens: int | None = None
+    prompt_usd: float | None = None
+    """US dollars per prompt token."""
+    completion_usd: float | None = None
+    """US dollars per completion token."""
+
+
 # --- workflow and activity payloads ---------------------------------------------------------------------------
 
 
@@ -182,6 +214,8 @@ class InteractionRequest(Contract):
     agent: str | None = None
     """Forces an agent by name."""
     on_failure: OnFailure = OnFailure.REPLY
+    after_output: AfterOutput | None = None
+    """None: the persona's, else `restart`."""
 
 
 class CompletionRequest(Contract):
@@ -211,6 +245,8 @@ class MemoryWindow(Contract):
     """Their estimated cost."""
     dropped: int = 0
     """Messages of the session left out because the budget was spent."""
+    budget: int | None = None
+    """Estimated tokens that memory may take in this turn; None where nobody said."""
 
 
 class BuildPrompt(Contract):
@@ -229,6 +265,20 @@ class PlannedCall(Contract):
     provider: str
     model: str
     """The name the provider knows it by."""
+    context_length: int | None = None
+    """Tokens that prompt and answer may take together; None where the catalogue does not know."""
+    cooling: str | None = None
+    """Why the model is asked only when no other is left: it kept failing. None: it is well."""
+    cooling_error: ErrorType | None = None
+    """What it kept failing with."""
+
+
+class SkippedCall(Contract):
+    """A model of the plan that was passed over."""
+
+    call: PlannedCall
+    error_type: ErrorType
+    reason: str
 
 
 class CallLimits(Contract):
@@ -251,6 +301,7 @@ class PromptPlan(Contract):
     persona_version: str | None = None
     calls: list[PlannedCall] = Field(default_factory=list)
     limits: CallLimits = CallLimits()
+    after_output: AfterOutput = AfterOutput.RESTART
 
 
 class CallModel(Contract):
@@ -258,6 +309,11 @@ class CallModel(Contract):
 
     interaction_id: str
     call: PlannedCall
+    after_output: AfterOutput = AfterOutput.RESTART
+    is_last: bool = True
+    """Nobody is left to be asked after this model."""
+    skipped: list[SkippedCall] = Field(default_factory=list)
+    """The models passed over since the call before."""
 
 
 class ModelAnswer(Contract):
@@ -288,3 +344,18 @@ class StoreResults(Contract):
     interaction_id: str
     answered_place: int | None = None
     error: InteractionError | None = None
+
+
+class Reconcile(Contract):
+    """Input of the `reconciliation` workflow: whose calls to look up at their provider."""
+
+    interaction_id: str
+
+
+class Reconciled(Contract):
+    """Result of the `reconciliation` workflow."""
+
+    settled: int = 0
+    """Calls whose cost is known now."""
+    unknown: int = 0
+    """Calls whose provider did not tell in time: their cost stays unknown."""

@@ -96,6 +96,10 @@ class NextStep(StrEnum):
 
     NEXT_MODEL = "next_model"
     """The next model of the plan."""
+    NEXT_MODEL_ONCE = "next_model_once"
+    """The next model; when that one says the same, nobody: then it is not the model."""
+    NEXT_PROVIDER = "next_provider"
+    """The next model of another provider: this one refuses our account, whatever is asked of it."""
     NEXT_PAID_MODEL = "next_paid_model"
     """The next model whose name does not end in `:free`: the free allowance of the account is used up."""
     LARGER_CONTEXT = "larger_context"

@@ -109,6 +109,8 @@ class PersonaConfig(BaseModel):
     """Sampling temperature, 0 to 2; None: the model's own default."""
     max_tokens: Annotated[int, Field(gt=0)] | None = None
     """The longest reply, in tokens; None: the model's own limit."""
+    after_output: Literal["restart", "incomplete", "continue"] | None = None
+    """What follows when a call breaks after text was shown; None: `restart`."""
     fallback_line: Text
     """What the persona says when no model answers. It is part of no later prompt."""
     formatter: Text | None = None

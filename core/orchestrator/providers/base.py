@@ -8,11 +8,12 @@ A provider makes ONE upstream call per invocation and never retries: Temporal ow
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from core.orchestrator.contracts import Message, Usage
+from core.orchestrator.contracts import Message, ModelInfo, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError
 from core.orchestrator.providers.untrusted import as_text, one_line
 
@@ -37,6 +38,7 @@ def _plausible(usage: Usage | None) -> Usage | None:
         return None
     told = usage.model_dump()
     cost = told.pop("cost_usd")
+    told.pop("estimated_cost_usd")  # ours to make
     tokens = {name: count if count is not None and 0 <= count < _MAX_TOKENS else None for name, count in told.items()}
     return Usage(**tokens, cost_usd=cost if cost is not None and 0 <= cost < math.inf else None)
 
@@ -86,12 +88,22 @@ class ChatCompletion(BaseModel):
                 raise _malformed(f"got {type(value).__name__}")
 
 
+@dataclass(frozen=True, slots=True)
+class CallAccepted:
+    """The upstream took a call: from here on it may bill it, under this id."""
+
+    generation_id: str
+
+
 def _malformed(why: str) -> LLMProviderServiceError:
     return LLMProviderServiceError(f"the provider returned no chat completion: {why}", error_type=ErrorType.MALFORMED)
 
 
 class LLMProvider(ABC):
     """A service that completes chats. Instances live as long as the process and are used concurrently."""
+
+    keeps_records: ClassVar[bool] = False
+    """Whether `find_usage` can tell what a call cost that ended without saying so."""
 
     @property
     @abstractmethod
@@ -127,16 +139,33 @@ class LLMProvider(ABC):
         model: str | None = None,
         temperature: float = 0.7,
         max_tokens: int | None = None,
-    ) -> AsyncGenerator[str | ChatCompletion, None]:
+    ) -> AsyncGenerator[str | CallAccepted | ChatCompletion, None]:
         """Complete a chat piece by piece: any number of pieces of text, then exactly one `ChatCompletion`.
 
-        The pieces, joined, are the content of the completion. By default the whole completion comes as one piece.
-        Closing the generator abandons the upstream call.
+        The pieces, joined, are the content of the completion. A provider that knows under which id the upstream
+        keeps the call says so as soon as it does, with a `CallAccepted`. By default the whole completion comes as one
+        piece. Closing the generator abandons the upstream call.
         """
         completion = ChatCompletion.of(await self.generate_chat_completion(messages, model, temperature, max_tokens))
         if completion.content:
             yield completion.content
         yield completion
+
+    async def find_usage(self, generation_id: str) -> Usage | None:  # noqa: ARG002 - for those who keep records
+        """Return what an earlier call used in the end; None while the provider does not know (yet).
+
+        Raises:
+            LLMProviderError: the provider could not be asked.
+        """
+        return None
+
+    async def list_models(self) -> Sequence[ModelInfo]:
+        """Return the models on offer; empty where the provider has no list.
+
+        Raises:
+            LLMProviderError: the provider could not be asked.
+        """
+        return ()
 
     async def aclose(self) -> None:  # noqa: B027 - optional for implementers
         """Release connections. Called once, when the process stops."""

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
+from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
-
-DEFAULT_PROVIDER = "openrouter"
 
 llm_providers: Registry[LLMProvider] = Registry("provider", LLMProvider)  # type: ignore[type-abstract]
 """The process's providers; plugins add to it while they are imported."""

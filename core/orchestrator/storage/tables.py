@@ -141,6 +141,7 @@ attempts = Table(
     Column("cached_tokens", Integer),
     Column("reasoning_tokens", Integer),
     Column("cost_usd", Float),
+    Column("estimated_cost_usd", Float),  # by list prices, where the provider did not tell
     Column("first_token_ms", Integer),
     Column("duration_ms", Integer),
     Column("wait_ms", Integer),
@@ -156,4 +157,35 @@ completions = Table(
     Column("ordinal", Integer, nullable=False),
     Column("text", Text, nullable=False),
     Column("finish_reason", String(32)),
+)
+
+partials = Table(
+    "partials",
+    metadata,
+    # What a call had said when it broke or was cancelled: kept, continued or shown, as the interaction wants it.
+    Column("interaction_id", String(36), ForeignKey(interactions.c.interaction_id), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+cooldowns = Table(
+    "cooldowns",
+    metadata,
+    # Models that failed of late: one row each, gone with the next success.
+    Column("provider", String(64), primary_key=True),
+    Column("model", String(200), primary_key=True),
+    Column("failures", Integer, nullable=False),  # interactions in a row whose tries it used up
+    Column("failed_at", UtcDateTime, nullable=False),
+    Column("cooling_until", UtcDateTime),  # null while it has not failed often enough
+    Column("error_type", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+catalogues = Table(
+    "catalogues",
+    metadata,
+    # The models each provider listed last: what is known while the provider does not answer.
+    Column("provider", String(64), primary_key=True),
+    Column("fetched_at", UtcDateTime, nullable=False),
+    Column("models", JSON, nullable=False),
 )
