@@ -81,7 +81,8 @@ async def _api(settings: Settings) -> None:
         front = create_app(application, await connect(settings, lazy=True))
         ready = asyncio.Event()
         telling = asyncio.create_task(_tell_ready(ready, settings))
-        await serve(front, settings, stop=stop, grace=settings.shutdown_grace, ready=ready)
+        async with application.catalogue.kept_fresh():
+            await serve(front, settings, stop=stop, grace=settings.shutdown_grace, ready=ready)
         telling.cancel()
     finally:
         await application.close()
@@ -143,7 +144,7 @@ def _day(text: str | None) -> date | None:
 
 
 def _usage_table(report: UsageReport) -> Table:
-    table = Table(caption="tokens; cost in USD; unknown: calls whose cost no provider told")
+    table = Table(caption="tokens; cost in USD; unknown: calls whose cost no provider told, ~ their estimate")
     table.add_column(report.group_by, overflow="fold")
     for heading in ("runs", "calls", "prompt", "reply", "total", "cost", "unknown"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -156,8 +157,9 @@ def _usage_table(report: UsageReport) -> Table:
 
 def _usage_cells(item: UsageSum) -> list[str]:
     counts = (item.interactions, item.calls, item.prompt_tokens, item.completion_tokens, item.total_tokens)
-    cost = "unknown" if item.cost_usd is None else f"{item.cost_usd:.6f}"
-    return [*(f"{count:,}" for count in counts), cost, f"{item.unknown_cost_calls:,}"]
+    costs = [] if item.cost_usd is None else [f"{item.cost_usd:.6f}"]
+    costs += [] if item.estimated_cost_usd is None else [f"~{item.estimated_cost_usd:.6f}"]
+    return [*(f"{count:,}" for count in counts), "\n".join(costs or ["unknown"]), f"{item.unknown_cost_calls:,}"]
 
 
 @app.command()

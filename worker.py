@@ -19,17 +19,18 @@ from temporalio.worker import Worker
 from activities.build_prompt import BuildPromptActivity
 from activities.call_model import CallModelActivity
 from activities.load_memory import LoadMemoryActivity
+from activities.reconcile import ReconcileActivity
 from activities.store_results import StoreResultsActivity
 from core.orchestrator.application import Application, start_application
 from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.contracts import CallLimits
 from core.orchestrator.errors import ConfigurationError, OrchestratorError, WorkflowServiceUnavailableError
 from core.orchestrator.interactions.calling import ModelCaller
-from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.interactions.prompting import PromptBuilder
 from core.orchestrator.processes import leave, stop_requested
 from temporal.client import connect
 from temporal.runs import WorkflowRuns
+from temporal.setup import check_namespace
 from workflows.all import WORKFLOWS
 
 logger = logging.getLogger("orchestrator.worker")
@@ -44,7 +45,7 @@ _STICKY_TIMEOUT = timedelta(seconds=3)
 
 
 def build_worker(application: Application, client: Client, grace: timedelta) -> Worker:
-    """Assemble the worker: the four steps with their ports, and the workflows.
+    """Assemble the worker: the steps with their ports, and the workflows.
 
     When it is shut down, running calls may finish for `grace`.
     """
@@ -55,20 +56,21 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         conversations=application.conversations,
         personas=application.personas,
         agents=application.agents,
-        planner=ModelPlanner(settings.DEFAULT_LLM_MODEL, settings.LLM_FALLBACK_MODELS, application.providers),
+        planner=application.planner,
         events=application.events,
         limits=CallLimits(
             deadline_seconds=settings.INTERACTION_DEADLINE_SECONDS,
             call_seconds=settings.LLM_CALL_TIMEOUT_SECONDS,
             heartbeat_seconds=settings.HEARTBEAT_TIMEOUT_SECONDS,
         ),
-        memory_token_budget=settings.MEMORY_TOKEN_BUDGET,
     )
     caller = ModelCaller(
         store=application.store,
         ledger=application.ledger,
         providers=application.providers,
         events=application.events,
+        cooldowns=application.cooldowns,
+        estimate=application.catalogue.estimate,
         call_timeout=timedelta(seconds=settings.LLM_CALL_TIMEOUT_SECONDS),
         max_wait=timedelta(seconds=settings.LLM_RETRY_WAIT_MAX_SECONDS),
     )
@@ -77,12 +79,11 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         task_queue=settings.TASK_QUEUE,
         workflows=WORKFLOWS,
         activities=[
-            LoadMemoryActivity(
-                application.store, application.settlement(runs), settings.MEMORY_TOKEN_BUDGET
-            ).load_memory,
+            LoadMemoryActivity(application.store, application.settlement(runs), application.memory_budget).load_memory,
             BuildPromptActivity(builder).build_prompt,
             CallModelActivity(caller).call_model,
             StoreResultsActivity(application.results(runs)).store_results,
+            ReconcileActivity(application.reconciliation(runs)).reconcile,
         ],
         max_concurrent_activities=_CONCURRENT_CALLS,
         max_concurrent_local_activities=_CONCURRENT_LOCAL_STEPS,
@@ -111,6 +112,18 @@ async def running(worker: Worker, grace: timedelta) -> AsyncIterator[None]:
             farewell.cancel()
 
 
+@asynccontextmanager
+async def looking_back(application: Application, client: Client) -> AsyncIterator[None]:
+    """During the block, begin what an earlier worker was lost before: looking up what broken calls cost."""
+    reconciliation = application.reconciliation(WorkflowRuns(client, application.settings.TASK_QUEUE))
+    beginning = asyncio.create_task(reconciliation.begin_overdue())
+    try:
+        yield
+    finally:
+        beginning.cancel()
+        await asyncio.wait([beginning])
+
+
 def _leave_unfinished() -> NoReturn:
     logger.warning("some steps do not end; they are left to another worker")
     leave(1)
@@ -128,8 +141,13 @@ async def run_worker(settings: Settings) -> None:
         client = await _connect_or_stop(settings, stop)
         if client is None:
             return
+        await check_namespace(client)
         grace = settings.shutdown_grace
-        async with running(build_worker(application, client, grace), grace):
+        async with (
+            application.catalogue.kept_fresh(),
+            running(build_worker(application, client, grace), grace),
+            looking_back(application, client),
+        ):
             logger.info("worker ready", extra={"task_queue": settings.TASK_QUEUE})
             await stop.wait()
             logger.info("worker stopping", extra={"grace_seconds": settings.SHUTDOWN_GRACE_SECONDS})

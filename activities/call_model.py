@@ -17,6 +17,8 @@ from core.orchestrator.interactions.answers import Progress
 from core.orchestrator.interactions.calling import FailedCall, ModelCaller
 
 _HEARTBEATS_PER_TIMEOUT = 5
+_FAREWELL = timedelta(seconds=1)
+"""Before Temporal ends it at the deadline a call ends itself, so that the ledger knows what came of it."""
 
 
 class CallModelActivity:
@@ -38,7 +40,7 @@ class CallModelActivity:
         heartbeats = asyncio.create_task(_heartbeat(progress))
         try:
             with only_storage_is_retried():
-                outcome = await self._caller.call(request.interaction_id, request.call, progress, _interruption)
+                outcome = await self._caller.call(request, progress, _interruption, _remaining())
         except asyncio.CancelledError:
             if activity.cancellation_details() and _interruption() is ErrorType.CANCELLED:
                 raise
@@ -70,6 +72,15 @@ def _error_of(failed: FailedCall) -> ApplicationError:
 def _interruption() -> ErrorType:
     details = activity.cancellation_details()
     return ErrorType.CANCELLED if details is not None and details.cancel_requested else ErrorType.WORKER_LOST
+
+
+def _remaining() -> timedelta | None:
+    """Return how long the call may take before the interaction's deadline; None where nobody set one."""
+    info = activity.info()
+    if info.schedule_to_close_timeout is None:
+        return None
+    remaining = info.schedule_to_close_timeout - (info.started_time - info.scheduled_time)
+    return remaining - min(_FAREWELL, remaining / 10)
 
 
 async def _heartbeat(progress: Progress) -> None:

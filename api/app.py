@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from api.problems import PROBLEM_RESPONSES, PROBLEM_SCHEMAS, add_problem_handlers
 from api.readiness import ReadinessCheck
-from api.routes import catalogue, health, interactions, llm, sessions, usage
+from api.routes import catalogue, health, interactions, llm, models, sessions, usage
 from api.service import InteractionService
 from core.orchestrator.application import Application
 from temporal.runs import WorkflowRuns
@@ -47,6 +47,6 @@ def create_app(application: Application, client: Client) -> FastAPI:
     app.state.service = InteractionService(application, WorkflowRuns(client, task_queue))
     app.state.readiness = ReadinessCheck(client, application.database, task_queue)
     add_problem_handlers(app)
-    for routes in (llm, interactions, sessions, catalogue, usage, health):
+    for routes in (llm, interactions, sessions, catalogue, models, usage, health):
         app.include_router(routes.router)
     return app

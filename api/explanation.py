@@ -5,7 +5,15 @@ The store keeps the explanation as it was written while the prompt was built; wh
 
 from pydantic import BaseModel, ConfigDict
 
-from core.orchestrator.contracts import Attempt, InteractionError, InteractionStatus, Message, PlannedCall
+from core.orchestrator.contracts import (
+    AfterOutput,
+    Attempt,
+    InteractionError,
+    InteractionStatus,
+    Message,
+    PlannedCall,
+)
+from core.orchestrator.errors import ErrorType
 
 
 class _Part(BaseModel):
@@ -53,7 +61,10 @@ class ExplainedMemory(_Part):
 
     used: UsedMemory
     dropped: DroppedMemory
-    token_budget: int
+    token_budget: int | None
+    """Estimated tokens that memory might take."""
+    token_budget_reason: str | None = None
+    """Why so many: the setting, or what the model asked first has room for."""
 
 
 class ExplainedBudget(_Part):
@@ -65,6 +76,16 @@ class ExplainedBudget(_Part):
     total: int
 
 
+class ExplainedSkip(_Part):
+    """A model that kept failing of late."""
+
+    provider: str
+    model: str
+    error_type: ErrorType
+    """What it failed with."""
+    reason: str
+
+
 class ExplainedPlan(_Part):
     """Which models were to be asked, in order, and who said so."""
 
@@ -73,8 +94,12 @@ class ExplainedPlan(_Part):
     """`request`, `persona` or `setting`."""
     fallbacks_from: str
     """`request`, `persona` or `setting`."""
-    skipped: list[dict[str, str]]
-    """Models left out, with the reason."""
+    after_output: AfterOutput | None = None
+    """What was to follow when a call broke after text was shown."""
+    after_output_from: str | None = None
+    """`request`, `persona` or `setting`."""
+    skipped: list[ExplainedSkip]
+    """Models that were to be asked only when no other was left."""
 
 
 class Explanation(_Part):

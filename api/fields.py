@@ -60,6 +60,7 @@ def _written_out(value: Any) -> Any:
 Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_storable)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 Message = Annotated[str, Field(min_length=1, max_length=100_000), AfterValidator(_storable)]
+ModelCursor = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_storable)]
 LongText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 """As long as the body may be."""
 FallbackModels = Annotated[list[ModelName], Field(max_length=8)]

@@ -28,6 +28,7 @@ _POLLS_PER_SECOND = 1000
 _QUICK_QUEUES = ("transferProcessorMaxPollRPS", "timerProcessorMaxPollRPS", "visibilityProcessorMaxPollRPS")
 _KINDS = {
     IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: "Keyword",
+    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST: "KeywordList",
     IndexedValueType.INDEXED_VALUE_TYPE_INT: "Int",
 }
 

@@ -19,7 +19,7 @@ from embedded.standin_server import start_standin
 from embedded.temporal_server import HOST, start_temporal
 from temporal.client import connect
 from temporal.setup import prepare_namespace
-from worker import build_worker, running
+from worker import build_worker, looking_back, running
 
 
 async def up(settings: Settings, console: Console, *, hello: bool) -> None:
@@ -99,7 +99,11 @@ async def _serve(
     # First the callers get their answers, while the worker still works; then the worker finishes its calls.
     grace = settings.shutdown_grace / 2
     ready = asyncio.Event()
-    async with running(build_worker(application, client, grace), grace):
+    async with (
+        application.catalogue.kept_fresh(),
+        running(build_worker(application, client, grace), grace),
+        looking_back(application, client),
+    ):
         console.print(f"[green]✓[/green] worker on task queue '{settings.TASK_QUEUE}'")
         front = create_app(application, client)
         serving = asyncio.create_task(serve(front, settings, stop=stop, grace=grace, ready=ready))

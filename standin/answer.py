@@ -49,6 +49,11 @@ class Answer(ABC):
         """How many tokens are about half of the text, at least one."""
         return (len(self.pieces) + 1) // 2
 
+    @property
+    def key(self) -> str:
+        """The key that the call was made with."""
+        return self.request.headers["Authorization"].partition(" ")[2].strip()
+
     def usage(self) -> Json:
         """What was used so far."""
         return wire.usage(self.call)

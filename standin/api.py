@@ -99,7 +99,7 @@ class OpenRouterApi:
         )
 
     def _answer(self, request: web.Request, call: Call) -> Answer:
-        pieces = reply.tokens(reply.compose(call.model, call.messages))
+        pieces = reply.pieces(call.model, call.messages)
         limit = next((call.parameters[name] for name in _LIMITS if call.parameters.get(name)), len(pieces))
         reason = "stop" if len(pieces) <= limit else "length"
         kind = StreamedAnswer if call.stream else WholeAnswer

@@ -75,6 +75,14 @@ async def error_mid_stream(answer: Answer) -> None:
     await answer.fail(wire.error_body("server_error", "Provider disconnected", provider_name="StandIn"))
 
 
+@fault("echo-key-mid-stream")
+async def echo_key_mid_stream(answer: Answer) -> None:
+    """Some text, then an error that repeats the key it was sent in every field."""
+    await answer.speak(answer.half)
+    words = {"provider_name": answer.key, "raw": f"Authorization: Bearer {answer.key}"}
+    await answer.fail(wire.error_body(answer.key, f"No user for {answer.key}", **words))
+
+
 @fault("no-choices")
 async def no_choices(answer: Answer) -> None:
     """200 with `choices: null`."""

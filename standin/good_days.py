@@ -9,6 +9,9 @@ from standin.wire import UsageShape
 
 fault = Table()
 
+_KEY_PIECE = 7
+"""Characters: no piece alone gives the key away."""
+
 
 @fault("ok")
 async def ok(answer: Answer) -> None:
@@ -57,7 +60,8 @@ async def cost_null(answer: Answer) -> None:
 async def own_key(answer: Answer) -> None:
     """A good answer paid with the account's own provider key: the price is the upstream's alone."""
     await answer.speak()
-    await answer.finish(wire.usage(answer.call, own_key=True))
+    answer.call.own_key = True
+    await answer.finish(answer.usage())
 
 
 @fault("usage-open-choice")
@@ -72,6 +76,32 @@ async def usage_repeated_finish(answer: Answer) -> None:
     """A good answer whose usage chunk has a choice that repeats the finish reason."""
     await answer.speak()
     await answer.finish(answer.usage(), shape=UsageShape.REPEATED_FINISH)
+
+
+@fault("debug-chunk")
+async def debug_chunk(answer: Answer) -> None:
+    """A good answer whose stream begins with a chunk for debugging: no choices, and a field that few expect."""
+    if answer.call.stream:
+        debug = {"echo_upstream_body": {"model": answer.call.model, "messages": answer.call.messages}}
+        await answer.payload(wire.dumps({**wire.choiceless_chunk(answer.call, []), "debug": debug}))
+    await ok(answer)
+
+
+@fault("echo-key-text")
+async def echo_key_text(answer: Answer) -> None:
+    """A good answer whose words hold the key it was sent, cut into several tokens."""
+    key = answer.key
+    cut = [key[start : start + _KEY_PIECE] for start in range(0, len(key), _KEY_PIECE)]
+    answer.pieces[answer.half : answer.half] = [" (the", " key", " is ", *cut, ")"]
+    await ok(answer)
+
+
+@fault("echo-key-labels")
+async def echo_key_labels(answer: Answer) -> None:
+    """A good answer that gives the key it was sent as its id, model, provider and finish reason."""
+    answer.call.labels = dict.fromkeys(("id", "model", "provider", "finish_reason"), answer.key)
+    answer.response.headers["X-Generation-Id"] = answer.key
+    await ok(answer)
 
 
 @fault("refusal")

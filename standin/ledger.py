@@ -53,6 +53,10 @@ class Call:
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     """How many of the completion tokens were reasoning."""
+    own_key: bool = False
+    """Paid with the account's own key at the provider: the price is the provider's alone."""
+    labels: Json = field(default_factory=dict)
+    """What the answer calls itself instead of the truth: `id`, `model`, `provider`, `finish_reason`."""
 
     @property
     def cost(self) -> Decimal:

@@ -3,7 +3,8 @@
     Cherry here (a stand-in for openai/gpt-4 speaking). You said: "And now?". I remember 2 earlier messages.
     Before that you said: "Hello".
 
-The same request always gets the same text.
+The same request always gets the same text. A request to go on with an answer that broke off gets what is missing of
+it, word for word: both parts joined are the answer as it would have been, whichever model begins or ends it.
 """
 
 import re
@@ -17,7 +18,14 @@ _LAST_MESSAGE_LIMIT = 200
 _EARLIER_MESSAGE_LIMIT = 80
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
+_GO_ON = re.compile(r"\b(continue|go on|carry on|stopped|broke off|left off)\b", re.IGNORECASE)
+_WHO_BEGAN = re.compile(r"\(a stand-in for (\S+)")
 _NAME = re.compile(r"\s*You are ([^,.:;\n]{1,60})")
+
+
+def pieces(model: str, messages: Sequence[Message]) -> list[str]:
+    """Return the answer in tokens; or its rest, where the messages ask to go on with one that broke off."""
+    return _rest(model, messages) or tokens(compose(model, messages))
 
 
 def compose(model: str, messages: Sequence[Message]) -> str:
@@ -50,6 +58,26 @@ def text_of(message: Message) -> str:
         return content
     parts = content if isinstance(content, list) else []
     return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
+
+
+def _rest(model: str, messages: Sequence[Message]) -> list[str]:
+    """Return what is missing of an answer that is said in part, in the model's own words; nothing if none is.
+
+    Also an ordinary conversation ends with the assistant's words and the user's. There the words are a whole answer
+    to what went before, and the user rarely asks to go on.
+    """
+    *before, begun, request = messages if len(messages) > 1 else ({}, {})
+    if (begun.get("role"), request.get("role")) != ("assistant", "user") or not _GO_ON.search(text_of(request)):
+        return []
+    said = text_of(begun)
+    who = _WHO_BEGAN.search(said)
+    whole = compose(who[1] if who else model, before)
+    if not whole.startswith(said) or said == whole:
+        return []
+    spoken = tokens(said)
+    # Names of models are one token each, so the same token of another model's answer comes next.
+    rest_of_token = tokens(whole)[len(spoken) - 1].removeprefix(spoken[-1]) if spoken else ""
+    return [*filter(None, [rest_of_token]), *tokens(compose(model, before))[len(spoken) :]]
 
 
 def _speaker(messages: Sequence[Message]) -> str:

@@ -38,15 +38,15 @@ def error_body(code: int | str, message: str, **metadata: Any) -> Json:
     return {"error": error | {"metadata": metadata} if metadata else error}
 
 
-def usage(call: Call, *, own_key: bool = False) -> Json:
+def usage(call: Call) -> Json:
     """What a call used. With the account's own provider key the upstream's price is not in `cost`."""
     upstream = float(call.cost)
     return {
         "prompt_tokens": call.prompt_tokens,
         "completion_tokens": call.completion_tokens,
         "total_tokens": call.prompt_tokens + call.completion_tokens,
-        "cost": 0.0 if own_key else upstream,
-        "is_byok": own_key,
+        "cost": 0.0 if call.own_key else upstream,
+        "is_byok": call.own_key,
         "cost_details": {"upstream_inference_cost": upstream},
         "prompt_tokens_details": {"cached_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": call.reasoning_tokens},
@@ -55,7 +55,7 @@ def usage(call: Call, *, own_key: bool = False) -> Json:
 
 def chunk(call: Call, delta: Json, finish_reason: str | None = None) -> Json:
     """One event of a stream."""
-    choice = {"index": 0, "delta": {"role": "assistant", "content": "", **delta}, **_finish(finish_reason)}
+    choice = {"index": 0, "delta": {"role": "assistant", "content": "", **delta}, **_finish(call, finish_reason)}
     return {**_envelope(call, "chat.completion.chunk"), "choices": [choice]}
 
 
@@ -75,12 +75,13 @@ def usage_chunk(call: Call, used: Json, shape: UsageShape) -> Json:
 def completion(call: Call, message: Json) -> Json:
     """The body of an answer that is not streamed, without its usage."""
     whole = {"role": "assistant", "content": "", "refusal": None, "reasoning": None, **message}
-    choice = {"index": 0, "message": whole, **_finish(call.finish_reason)}
+    choice = {"index": 0, "message": whole, **_finish(call, call.finish_reason)}
     return {**_envelope(call, "chat.completion"), "choices": [choice]}
 
 
 def generation(call: Call) -> Json:
-    """What `GET /generation` knows about a settled call."""
+    """What `GET /generation` knows about a settled call, however it ended."""
+    told = usage(call)
     return {
         "data": {
             "id": call.generation_id,
@@ -91,14 +92,16 @@ def generation(call: Call) -> Json:
             "finish_reason": call.finish_reason,
             "native_finish_reason": call.finish_reason,
             "created_at": call.started_at.isoformat(),
-            "total_cost": float(call.cost),
-            "usage": float(call.cost),
-            "is_byok": False,
+            "total_cost": told["cost"],
+            "usage": told["cost"],
+            "is_byok": call.own_key,
+            "upstream_inference_cost": told["cost_details"]["upstream_inference_cost"],
             "tokens_prompt": call.prompt_tokens,
             "tokens_completion": call.completion_tokens,
             "native_tokens_prompt": call.prompt_tokens,
             "native_tokens_completion": call.completion_tokens,
             "native_tokens_reasoning": call.reasoning_tokens,
+            "native_tokens_cached": 0,
         }
     }
 
@@ -124,13 +127,14 @@ def odd_event(data: str) -> list[bytes]:
 
 def _envelope(call: Call, kind: str) -> Json:
     return {
-        "id": call.generation_id,
-        "provider": provider_of(call.model),
-        "model": call.model,
+        "id": call.labels.get("id", call.generation_id),
+        "provider": call.labels.get("provider", provider_of(call.model)),
+        "model": call.labels.get("model", call.model),
         "object": kind,
         "created": int(time.time()),
     }
 
 
-def _finish(reason: str | None) -> Json:
-    return {"finish_reason": reason, "native_finish_reason": reason, "logprobs": None}
+def _finish(call: Call, reason: str | None) -> Json:
+    told = call.labels.get("finish_reason", reason) if reason else None
+    return {"finish_reason": told, "native_finish_reason": told, "logprobs": None}

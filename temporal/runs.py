@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import (
@@ -17,8 +18,11 @@ from core.orchestrator.contracts import (
     COMPLETION_WORKFLOW,
     INTERACTION_WORKFLOW,
     PLACE_FREED_SIGNAL,
+    RECONCILIATION_WORKFLOW,
     CompletionRequest,
     InteractionRequest,
+    Reconcile,
+    reconciliation_id_of,
     workflow_id_of,
 )
 from core.orchestrator.errors import WorkflowServiceUnavailableError
@@ -30,6 +34,8 @@ logger = logging.getLogger(__name__)
 # Around the call, not in it: an RPC timeout does not bound the connecting of a client that connects lazily.
 _RPC_SECONDS = 2
 _SUMMARY_CHARACTERS = 100
+_FIRST_LOOK = timedelta(seconds=1)
+"""No provider has written a bill at the very moment a call ends."""
 
 
 class WorkflowRuns:
@@ -102,6 +108,23 @@ class WorkflowRuns:
                 return RunState.CANCELLED
             case _:
                 return RunState.CLOSED
+
+    async def reconcile(self, interaction_id: str) -> None:
+        """Have what the broken calls of an interaction cost looked up; one that runs already is left alone."""
+        try:
+            async with asyncio.timeout(_RPC_SECONDS):
+                await self._client.start_workflow(
+                    RECONCILIATION_WORKFLOW,
+                    Reconcile(interaction_id=interaction_id),
+                    id=reconciliation_id_of(interaction_id),
+                    task_queue=self._task_queue,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    start_delay=_FIRST_LOOK,
+                    static_summary=f"what the broken calls of {workflow_id_of(interaction_id)} cost",
+                )
+        except (RPCError, RuntimeError, TimeoutError) as error:
+            logger.warning("the costs of %s are not looked up: %s", interaction_id, _reason(error))
 
     async def free_place(self, workflow_id: str) -> None:
         """Tell a waiting turn that the one before it has ended; nothing happens when it does not run."""

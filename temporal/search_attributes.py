@@ -13,12 +13,14 @@ SESSION_ID = SearchAttributeKey.for_keyword("SessionId")
 MODEL = SearchAttributeKey.for_keyword("Model")
 """The model that answered."""
 OUTCOME = SearchAttributeKey.for_keyword("Outcome")
-"""`completed`, `incomplete`, `failed` or `cancelled`."""
+"""`completed`, `incomplete`, `failed` or `cancelled`; of a `reconciliation`: `settled`, or `unknown` where the
+cost of a call stays so."""
 FALLBACKS = SearchAttributeKey.for_int("Fallbacks")
-"""How many further models were asked after the first."""
-
+"""How many models the interaction came to after its first one, those passed over because they kept failing included:
+above 0, the reply came from a fallback, if one came at all."""
 ERROR_TYPES = SearchAttributeKey.for_keyword_list("ErrorTypes")
-"""What calls to models failed with, each kind once."""
+"""What calls to models failed with, each kind once, and what those passed over kept failing with; absent where nothing
+failed."""
 
 SEARCH_ATTRIBUTES: dict[str, IndexedValueType.ValueType] = {
     PERSONA_ID.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,

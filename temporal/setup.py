@@ -1,8 +1,10 @@
 """What a fresh Temporal cluster needs before our workflows can run on it. Safe to repeat."""
 
+import logging
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
@@ -11,6 +13,8 @@ from temporalio.service import RPCError
 
 from core.orchestrator.errors import ConfigurationError, WorkflowServiceUnavailableError
 from temporal.search_attributes import SEARCH_ATTRIBUTES
+
+logger = logging.getLogger(__name__)
 
 _RPC_TIMEOUT = timedelta(seconds=10)
 
@@ -31,11 +35,33 @@ async def prepare_namespace(client: Client, history_retention: timedelta) -> lis
         raise WorkflowServiceUnavailableError(f"Temporal could not be prepared: {error.message}") from error
 
 
-async def _add_search_attributes(client: Client) -> list[str]:
+async def check_namespace(client: Client) -> None:
+    """Return if our workflows can run in the namespace, or if Temporal does not say.
+
+    Raises:
+        ConfigurationError: search attributes are missing; a workflow that set one would never get any further.
+    """
+    try:
+        present = await _search_attributes(client)
+    except RPCError as error:  # whoever may run workflows need not be allowed to look
+        logger.info("the search attributes of '%s' cannot be checked: %s", client.namespace, error.message)
+        return
+    missing = [name for name in SEARCH_ATTRIBUTES if name not in present]
+    if missing:
+        raise ConfigurationError(
+            f"namespace '{client.namespace}' lacks search attributes ({', '.join(missing)}): run `orchestrator setup`"
+        )
+
+
+async def _search_attributes(client: Client) -> dict[str, IndexedValueType.ValueType]:
     known = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace), timeout=_RPC_TIMEOUT
     )
-    present = {**known.system_attributes, **known.custom_attributes}
+    return {**known.system_attributes, **known.custom_attributes}
+
+
+async def _add_search_attributes(client: Client) -> list[str]:
+    present = await _search_attributes(client)
     clashing = [name for name, kind in SEARCH_ATTRIBUTES.items() if present.get(name, kind) != kind]
     if clashing:
         raise ConfigurationError(

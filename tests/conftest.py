@@ -40,8 +40,9 @@ async def shared_standin() -> AsyncIterator[StandIn]:
 async def shared_system(
     temporal_address: str, shared_standin: StandIn, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[System]:
-    """One API and one worker that tests share if they leave them running."""
-    system = System(temporal_address, shared_standin, tmp_path_factory.mktemp("system"))
+    """One API and one worker that tests share if they leave them running; no test's failures cool another's models."""
+    directory = tmp_path_factory.mktemp("system")
+    system = System(temporal_address, shared_standin, directory, LLM_COOLDOWN_AFTER_FAILURES="0")
     try:
         await system.start_worker()
         await system.start_api()

@@ -1,6 +1,7 @@
 """The `orchestrator` command: help, lists, set-up and replays; `up` has its tests in `tests/embedded`."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,12 @@ from typing import Any
 import pytest
 
 import cli
+from core.orchestrator.clock import utc_now
+from core.orchestrator.contracts import PlannedCall, Usage
+from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.storage.database import open_database
+from tests.core.orchestrator.domain import QUICK, completion, opened
 from tests.harness import System
 from tests.replay.record import HISTORIES
 
@@ -40,6 +47,22 @@ async def reply(system: System) -> dict[str, Any]:
     response = await system.interact(user_id="cli-user", model="openai/gpt-4", fallback_models=[])
     assert response.is_success, response.text
     return dict(response.json())
+
+
+@pytest.fixture
+async def unbilled(system: System) -> str:
+    """A model that was called twice; what the second call cost its provider did not say."""
+    database = open_database(system.directory / "data" / "orchestrator.db")
+    store, ledger = InteractionStore(database), AttemptLedger(database)
+    interaction_id = await opened(store, session_id="unbilled")
+    for place, (cost, estimate) in enumerate([(0.5, None), (None, 0.1 + 0.2)]):
+        call = PlannedCall(place=place, provider="openrouter", model="un/billed")
+        ordinal = await ledger.begin(interaction_id, call, utc_now())
+        assert isinstance(ordinal, int)
+        answer = completion(usage=Usage(cost_usd=cost))
+        await ledger.succeed(interaction_id, place, ordinal, answer, QUICK, estimated_cost_usd=estimate)
+    await database.close()
+    return "un/billed"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,6 +100,14 @@ def test_usage_is_summed_by_what_is_asked_for(run: Run, reply: dict[str, Any]) -
     (item,) = [item for item in report["items"] if item["key"] == "cli-user"]
     assert item["interactions"] == item["calls"] > 0
     assert item["total_tokens"] >= reply["usage"]["total_tokens"] > 0
+
+
+def test_what_nobody_billed_is_shown_with_its_estimate(run: Run, unbilled: str) -> None:
+    _, output, _ = run("usage")
+    assert re.search(rf"{unbilled} .*  0.500000 │ +1 │\n.* ~0.300000 │ +│", output), output
+    _, output, _ = run("usage", "--json")
+    (item,) = [item for item in json.loads(output)["items"] if item["key"] == unbilled]
+    assert (item["cost_usd"], item["unknown_cost_calls"], item["estimated_cost_usd"]) == (0.5, 1, 0.3)
 
 
 def test_usage_of_a_day_without_calls_is_nothing(run: Run, reply: dict[str, Any]) -> None:

@@ -2,5 +2,6 @@
 
 from workflows.completion import CompletionWorkflow
 from workflows.interaction import InteractionWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
 
-WORKFLOWS = [InteractionWorkflow, CompletionWorkflow]
+WORKFLOWS = [InteractionWorkflow, CompletionWorkflow, ReconciliationWorkflow]

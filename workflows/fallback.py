@@ -4,6 +4,7 @@ Nothing here waits on a clock: a try, a wait and a deadline all live inside the 
 costs the history its activity and nothing else.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
@@ -14,13 +15,15 @@ with workflow.unsafe.imports_passed_through():
     from core.orchestrator.contracts import (
         Attempt,
         CallFailure,
+        CallModel,
         InteractionError,
         ModelAnswer,
-        PlannedCall,
         PromptPlan,
+        SkippedCall,
     )
     from core.orchestrator.errors import ErrorType, NextStep
     from workflows import steps
+    from workflows.order import Order
 
 
 async def ask_models(interaction_id: str, plan: PromptPlan) -> ModelAnswer | InteractionError:
@@ -30,17 +33,26 @@ async def ask_models(interaction_id: str, plan: PromptPlan) -> ModelAnswer | Int
         ActivityError: (of a cancellation) the workflow was cancelled during a call.
     """
     deadline = workflow.now() + timedelta(seconds=plan.limits.deadline_seconds)
-    waiting = list(plan.calls)
+    order = Order(plan)
     failures: list[CallFailure] = []
-    attempts: list[Attempt] = []
-    while waiting:
-        call = waiting.pop(0)
+    seen: list[Attempt | SkippedCall] = []
+    while order:
         remaining = deadline - workflow.now()
         if remaining <= timedelta(0):
             return _too_late(plan)
-        _show(f"asking {call.model}", attempts)
+        call, skipped = order.next()
+        seen += skipped
+        request = CallModel(
+            interaction_id=interaction_id,
+            call=call,
+            after_output=plan.after_output,
+            is_last=not order,
+            skipped=skipped,
+        )
+        _show(f"asking {call.model}", seen)
         try:
-            answer = await steps.call_model(interaction_id, call, len(plan.calls), plan.limits, remaining)
+            label = _label(len(failures), len(plan.calls), len(skipped))
+            answer = await steps.call_model(request, label, plan.limits, remaining)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -48,36 +60,34 @@ async def ask_models(interaction_id: str, plan: PromptPlan) -> ModelAnswer | Int
                 return _too_late(plan)
             failure = _read_failure(error)
             failures.append(failure)
-            attempts += failure.attempts
-            waiting = _still_worth_asking(waiting, failure.then)
+            seen += failure.attempts
+            order.narrow(call, failure)
         else:
-            _show(f"{answer.model} answered", attempts + answer.attempts)
+            _show(f"{answer.model} answered", [*seen, *answer.attempts])
             return answer
     return _summary(failures)
 
 
-def _show(state: str, attempts: list[Attempt]) -> None:
+def _label(asked: int, planned: int, skipped: int) -> str:
+    """Say how many models were asked before, and how many were passed over for this one."""
+    place = f"fallback {asked} of {planned - 1}" if asked else f"first of {planned}" if planned > 1 else "only model"
+    return f"{place} · {skipped} passed over" if skipped else place
+
+
+def _show(state: str, seen: Sequence[Attempt | SkippedCall]) -> None:
     """Draw the attempts so far for whoever looks at the run in the Temporal UI."""
     lines = [f"**{state}**"]
-    if attempts:
+    if seen:
         lines += ["", "| try | model | outcome | HTTP | took |", "|--:|---|---|--:|--:|"]
-    lines += [
-        f"| {attempt.ordinal} | {attempt.model} | {attempt.error_type or attempt.status} "
-        f"| {attempt.http_status or ''} | {attempt.duration_ms or 0} ms |"
-        for attempt in attempts
-    ]
+    lines += [_row(one) for one in seen]
     workflow.set_current_details("\n".join(lines))
 
 
-def _still_worth_asking(waiting: list[PlannedCall], then: NextStep) -> list[PlannedCall]:
-    match then:
-        case NextStep.NEXT_MODEL:
-            return waiting
-        case NextStep.NEXT_PAID_MODEL:
-            return [call for call in waiting if not call.model.endswith(":free")]
-        case NextStep.LARGER_CONTEXT | NextStep.FAIL:
-            # No plan knows the context windows of its models, so none can be said to be larger.
-            return []
+def _row(one: Attempt | SkippedCall) -> str:
+    if isinstance(one, SkippedCall):
+        return f"| | {one.call.model} | passed over: {one.reason.replace('|', '/')} | | |"
+    outcome = one.error_type or one.status
+    return f"| {one.ordinal} | {one.model} | {outcome} | {one.http_status or ''} | {one.duration_ms or 0} ms |"
 
 
 def _read_failure(error: ActivityError) -> CallFailure:

@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
         StoreResults,
     )
     from core.orchestrator.errors import ErrorType
-    from temporal.search_attributes import FALLBACKS, MODEL, OUTCOME
+    from temporal.search_attributes import ERROR_TYPES, FALLBACKS, MODEL, OUTCOME
     from workflows import steps
 
 Outcome = ModelAnswer | InteractionError
@@ -35,13 +35,16 @@ async def settle(interaction_id: str, answering: Awaitable[Outcome]) -> Interact
         FailureError: the store does not know the interaction, and nothing can be stored.
     """
     view = await _store(_results(interaction_id, await _outcome(answering)))
-    models_asked = {(attempt.provider, attempt.model) for attempt in view.attempts}
+    models = {(attempt.provider, attempt.model) for attempt in view.attempts}
+    error_types = sorted({attempt.error_type for attempt in view.attempts if attempt.error_type is not None})
     attributes: list[SearchAttributeUpdate[Any]] = [
         OUTCOME.value_set(view.status),
-        FALLBACKS.value_set(max(0, len(models_asked) - 1)),
+        FALLBACKS.value_set(max(0, len(models) - 1)),
     ]
     if view.model is not None:
         attributes.append(MODEL.value_set(view.model))
+    if error_types:
+        attributes.append(ERROR_TYPES.value_set(error_types))
     workflow.upsert_search_attributes(attributes)
     if view.status is InteractionStatus.CANCELLED:
         raise CancelledError(CANCELLED.detail)

@@ -20,7 +20,6 @@ with workflow.unsafe.imports_passed_through():
         InteractionView,
         MemoryWindow,
         ModelAnswer,
-        PlannedCall,
         PromptPlan,
         StoreResults,
     )
@@ -51,23 +50,18 @@ async def build_prompt(request: BuildPrompt) -> PromptPlan:
     return await _local("build_prompt", request, PromptPlan, "prompt and model plan")
 
 
-async def call_model(
-    interaction_id: str, call: PlannedCall, total: int, limits: CallLimits, remaining: timedelta
-) -> ModelAnswer:
+async def call_model(request: CallModel, label: str, limits: CallLimits, remaining: timedelta) -> ModelAnswer:
     """Ask one model, with Temporal's retries inside what remains of the interaction's deadline."""
-    place = (
-        f"fallback {call.place} of {total - 1}" if call.place else f"first of {total}" if total > 1 else "only model"
-    )
     result: ModelAnswer = await workflow.execute_activity(
         "call_model",
-        CallModel(interaction_id=interaction_id, call=call),
+        request,
         result_type=ModelAnswer,
         schedule_to_close_timeout=remaining,
         start_to_close_timeout=timedelta(seconds=limits.call_seconds) + _CALL_MARGIN,
         heartbeat_timeout=timedelta(seconds=limits.heartbeat_seconds),
         retry_policy=_CALL_RETRIES,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"{call.model} · {place}",
+        summary=f"{request.call.model} · {label}",
     )
     return result
 

@@ -9,6 +9,7 @@ from api.dependencies import App
 from api.fields import PersonaId
 from api.pages import Page
 from api.strict_route import StrictRoute
+from core.orchestrator.contracts import AfterOutput
 from core.orchestrator.personas.model import PersonaConfig, ReplyStyle
 
 router = APIRouter(prefix="/api", tags=["catalogue"], route_class=StrictRoute)
@@ -47,6 +48,8 @@ class PersonaDetail(PersonaSummary):
     """Models asked next, in order; null: the setting's, empty: none."""
     temperature: float | None
     max_tokens: int | None
+    after_output: AfterOutput | None
+    """What follows when a call breaks after text was shown; null: `restart`."""
     fallback_line: str
     """What the persona says when no model answers."""
     formatter: str | None

@@ -24,6 +24,7 @@ from api.problems import InteractionFailedError
 from api.service import new_id
 from api.strict_route import StrictRoute
 from core.orchestrator.contracts import (
+    AfterOutput,
     CompletionRequest,
     CompletionView,
     InteractionRequest,
@@ -64,6 +65,9 @@ class InteractBody(RequestBody):
     """Forces an agent by name. An unknown one is refused: 404."""
     on_failure: Annotated[OnFailure, Field(strict=False)] = OnFailure.REPLY
     """What comes when no model answered: the persona's own fallback line, or a problem."""
+    after_output: Annotated[AfterOutput | None, Field(strict=False)] = None
+    """What follows when a call breaks after some of its text came: forget the text and ask again, keep it as an
+    incomplete reply, or have it continued; absent: the persona's, else `restart`."""
 
 
 class ChatMessage(RequestBody):
@@ -160,6 +164,7 @@ async def interact(
         context=body.context,
         agent=body.agent,
         on_failure=body.on_failure,
+        after_output=body.after_output,
     )
     await service.accept(request)
     view = await service.result(request.interaction_id)

@@ -5,6 +5,8 @@ The composition roots (`worker.py`, `api/app.py`, `cli.py`) build their parts on
 
 import logging
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property, partial
 
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.formatter import check_formatters
@@ -14,15 +16,21 @@ from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.events import EventBus, events
 from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.planning import ModelPlanner
+from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.runs import Runs
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.logs import configure_logging, log_events
+from core.orchestrator.memory.budget import MemoryBudget
 from core.orchestrator.memory.conversations import Conversations
+from core.orchestrator.models.catalogue import ModelCatalogue
+from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.plugins import load_plugins
 from core.orchestrator.providers.base import LLMProvider
+from core.orchestrator.providers.openai_compatible import OpenAICompatibleProvider
 from core.orchestrator.providers.openrouter import OpenRouterProvider
 from core.orchestrator.providers.registry import llm_providers, register_llm_provider
 from core.orchestrator.registry import Registry
@@ -59,6 +67,35 @@ class Application:
         return Conversations(self.database)
 
     @property
+    def cooldowns(self) -> Cooldowns:
+        """The models that keep failing."""
+        settings = self.settings
+        length = timedelta(seconds=settings.LLM_COOLDOWN_SECONDS)
+        return Cooldowns(self.database, settings.LLM_COOLDOWN_AFTER_FAILURES, length)
+
+    @cached_property
+    def catalogue(self) -> ModelCatalogue:
+        """The models on offer, remembered."""
+        lifetime = timedelta(seconds=self.settings.MODEL_CATALOGUE_LIFETIME_SECONDS)
+        return ModelCatalogue(self.database, self.providers, lifetime)
+
+    @cached_property
+    def planner(self) -> ModelPlanner:
+        """Which models are asked."""
+        return ModelPlanner(
+            self.settings.DEFAULT_LLM_MODEL,
+            self.settings.LLM_FALLBACK_MODELS,
+            providers=self.providers,
+            catalogue=self.catalogue,
+            cooldowns=self.cooldowns,
+        )
+
+    @property
+    def memory_budget(self) -> MemoryBudget:
+        """How much of a conversation is remembered."""
+        return MemoryBudget(self.settings.MEMORY_TOKEN_BUDGET, self.planner, self.personas)
+
+    @property
     def usage(self) -> UsageReports:
         """What was used and what it cost."""
         return UsageReports(self.database)
@@ -72,7 +109,12 @@ class Application:
             agents=self.agents,
             events=self.events,
             runs=runs,
+            reconciliation=self.reconciliation(runs),
         )
+
+    def reconciliation(self, runs: Runs) -> Reconciliation:
+        """What broken calls cost in the end; the looking up is repeated through `runs`."""
+        return Reconciliation(self.database, self.providers, runs)
 
     def settlement(self, runs: Runs) -> Settlement:
         """What becomes of interactions whose workflow is gone."""
@@ -97,6 +139,7 @@ async def start_application(settings: Settings) -> Application:
     """
     configure_logging(settings.LOG_LEVEL, settings.secrets)
     register_openrouter(settings)
+    register_further_providers(settings)
     load_plugins(settings.PLUGINS)
     log_events(events)
     personas = PersonaLibrary.load(settings.PERSONAS_DIR)
@@ -126,3 +169,19 @@ def register_openrouter(settings: Settings) -> None:
             stall_timeout=settings.stall_timeout,
         ),
     )
+
+
+def register_further_providers(settings: Settings) -> None:
+    """Make the servers known that the settings name."""
+    for name, base_url in settings.LLM_PROVIDERS.items():
+        register_llm_provider(
+            name,
+            partial(
+                OpenAICompatibleProvider,
+                name,
+                base_url,
+                api_key=settings.LLM_PROVIDER_KEYS.get(name),
+                first_token_timeout=settings.first_token_timeout,
+                stall_timeout=settings.stall_timeout,
+            ),
+        )

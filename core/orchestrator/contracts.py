@@ -80,6 +80,11 @@ def workflow_id_of(interaction_id: str) -> str:
     return f"interaction-{interaction_id}"
 
 
+def reconciliation_id_of(interaction_id: str) -> str:
+    """Return the workflow id under which the bill of an interaction's broken calls is looked up."""
+    return f"reconcile-{interaction_id}"
+
+
 class Contract(BaseModel):
     """Base: unknown fields are ignored, so that a newer writer does not break an older reader."""
 
@@ -247,6 +252,8 @@ class MemoryWindow(Contract):
     """Messages of the session left out because the budget was spent."""
     budget: int | None = None
     """Estimated tokens that memory may take in this turn; None where nobody said."""
+    budget_reason: str | None = None
+    """Why no more: what the model asked first has room for; None: the setting says so."""
 
 
 class BuildPrompt(Contract):
@@ -356,6 +363,6 @@ class Reconciled(Contract):
     """Result of the `reconciliation` workflow."""
 
     settled: int = 0
-    """Calls whose cost is known now."""
+    """Calls of the interaction whose cost is known now."""
     unknown: int = 0
-    """Calls whose provider did not tell in time: their cost stays unknown."""
+    """Calls whose provider did not tell in time, or never tells: their cost stays unknown."""

@@ -60,6 +60,13 @@ class AttemptFailed(InteractionEvent):
     wait_ms: int | None = None
 
 
+class TextReset(InteractionEvent):
+    """A call broke after some of its text was shown, and another begins afresh: forget the text."""
+
+    type = "text.reset"
+    attempt: int
+
+
 class InteractionCompleted(InteractionEvent):
     """A model's answer is stored."""
 
@@ -71,6 +78,13 @@ class InteractionFailed(InteractionEvent):
     """The interaction ended without a model's answer."""
 
     type = "interaction.failed"
+    response: InteractionView
+
+
+class InteractionIncomplete(InteractionEvent):
+    """Only a part of an answer came, and it was kept as the reply."""
+
+    type = "interaction.incomplete"
     response: InteractionView
 
 

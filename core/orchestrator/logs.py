@@ -11,9 +11,15 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
-from core.orchestrator.events import EVERY_EVENT, AttemptFailed, EventBus, InteractionEvent, InteractionFailed
-
-_REDACTED = "[redacted]"
+from core.orchestrator.events import (
+    EVERY_EVENT,
+    AttemptFailed,
+    EventBus,
+    InteractionEvent,
+    InteractionFailed,
+    InteractionIncomplete,
+)
+from core.orchestrator.providers.untrusted import IDENTIFYING_LENGTH, REDACTED
 
 
 def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
@@ -55,13 +61,15 @@ def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
 
 
 def _redactor(secrets: Collection[str]) -> Processor:
-    longest_first = sorted(filter(None, secrets), key=len, reverse=True)  # one may be the beginning of another
+    # A shorter one, such as `none` or `ollama`, is a word that stands in for a key.
+    keys = [secret for secret in secrets if len(secret) >= IDENTIFYING_LENGTH]
+    longest_first = sorted(keys, key=len, reverse=True)  # one may be the beginning of another
 
     def redacted(value: Any) -> Any:
         match value:
             case str():
                 for secret in longest_first:
-                    value = value.replace(secret, _REDACTED)
+                    value = value.replace(secret, REDACTED)
                 return value
             case Mapping():
                 return {redacted(key): redacted(item) for key, item in value.items()}
@@ -83,7 +91,7 @@ def log_events(bus: EventBus) -> None:
     logger = logging.getLogger("orchestrator")
 
     def log(event: InteractionEvent) -> None:
-        troubled = isinstance(event, AttemptFailed | InteractionFailed)
+        troubled = isinstance(event, AttemptFailed | InteractionFailed | InteractionIncomplete)
         level = logging.WARNING if troubled else logging.INFO
         if not logger.isEnabledFor(level):
             return

@@ -5,11 +5,12 @@ A cost that is not known is null and counted as unknown: a sum never pretends th
 
 from datetime import date
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
 from sqlalchemy import ColumnElement, Select, case, func, null, select
 
-from core.orchestrator.contracts import Contract
+from core.orchestrator.contracts import AttemptStatus, Contract
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts
 
@@ -31,6 +32,10 @@ _COLUMNS: dict[GroupBy, ColumnElement[Any]] = {
 }
 
 
+Dollars = Annotated[float, AfterValidator(lambda dollars: round(dollars, 12))]
+"""Sums of binary fractions carry noise far behind the point; no price reaches so far."""
+
+
 class UsageSum(Contract):
     """One group's usage."""
 
@@ -42,10 +47,13 @@ class UsageSum(Contract):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    cost_usd: float | None
+    cost_usd: Dollars | None
     """The sum of the known costs; null when none is known."""
     unknown_cost_calls: int
     """Calls that may have cost something the provider did not tell."""
+    estimated_cost_usd: Dollars | None = None
+    """What those of unknown cost may have cost by list prices, as far as these are known; null when none is. It is an
+    estimate, and no part of `cost_usd`."""
 
 
 class UsageReport(Contract):
@@ -104,7 +112,8 @@ def _sums(key: ColumnElement[Any] | None) -> Select[Any]:
         ),
         func.coalesce(func.sum(attempts.c.cost_usd), case((unknown_calls == 0, 0.0))).label("cost_usd"),
         unknown_calls.label("unknown_cost_calls"),
-    ).where(attempts.c.status.is_not(None))
+        func.sum(case((unknown, attempts.c.estimated_cost_usd))).label("estimated_cost_usd"),
+    ).where(attempts.c.status.is_not(None), attempts.c.status != AttemptStatus.SKIPPED)
 
 
 def _within(query: Select[Any], since: date | None, until: date | None, user_id: str | None) -> Select[Any]:

@@ -36,6 +36,7 @@ from core.orchestrator.interactions.calling import ModelCaller
 from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.reader import Prompt
 from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import open_database
@@ -88,12 +89,23 @@ class Scene:
     activity: CallModelActivity
 
     async def run(self, environment: ActivityEnvironment | None = None) -> ModelAnswer:
-        return await (environment or ActivityEnvironment()).run(self.activity.call_model, REQUEST)
+        return await (environment or within(timedelta(minutes=5))).run(self.activity.call_model, REQUEST)
 
-    async def fail(self) -> ApplicationError:
+    async def fail(self, environment: ActivityEnvironment | None = None) -> ApplicationError:
         with pytest.raises(ApplicationError) as failure:
-            await self.run()
+            await self.run(environment)
         return failure.value
+
+
+def within(deadline: timedelta | None, waited: timedelta = timedelta(0)) -> ActivityEnvironment:
+    """An activity that began when so much of its interaction's time was gone."""
+    environment = ActivityEnvironment()
+    environment.info = replace(
+        environment.info,
+        schedule_to_close_timeout=deadline,
+        started_time=environment.info.scheduled_time + waited,
+    )
+    return environment
 
 
 @pytest.fixture
@@ -110,6 +122,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         ledger=ledger,
         providers=providers,
         events=EventBus(),
+        cooldowns=Cooldowns(database, 0, timedelta(seconds=1)),
+        estimate=lambda *_: None,
         call_timeout=timedelta(seconds=30),
         max_wait=timedelta(seconds=20),
     )
@@ -175,7 +189,7 @@ async def test_heartbeats_tell_how_far_the_call_has_come(scene: Scene) -> None:
         if details[0]["characters"]:
             twice.set()
 
-    environment = ActivityEnvironment()
+    environment = within(timedelta(minutes=5))
     environment.on_heartbeat = note
     environment.info = replace(environment.info, heartbeat_timeout=timedelta(milliseconds=50))
     scene.provider.script = [HANG]
@@ -188,7 +202,7 @@ async def test_heartbeats_tell_how_far_the_call_has_come(scene: Scene) -> None:
 
 
 async def test_a_cancelled_call_leaves_the_upstream_and_is_recorded_as_cancelled(scene: Scene) -> None:
-    environment = ActivityEnvironment()
+    environment = within(timedelta(minutes=5))
     scene.provider.script = [HANG]
     running = asyncio.create_task(scene.run(environment))
     await scene.provider.hanging.wait()
@@ -212,7 +226,7 @@ async def test_a_cancelled_call_leaves_the_upstream_and_is_recorded_as_cancelled
 async def test_a_stopped_worker_hands_the_call_over_and_it_is_no_try(
     scene: Scene, why: ActivityCancellationDetails
 ) -> None:
-    environment = ActivityEnvironment()
+    environment = within(timedelta(minutes=5))
     scene.provider.script = [HANG]
     running = asyncio.create_task(scene.run(environment))
     await scene.provider.hanging.wait()
@@ -223,3 +237,28 @@ async def test_a_stopped_worker_hands_the_call_over_and_it_is_no_try(
     (attempt,) = await scene.ledger.attempts("one")
     assert (attempt.status, attempt.error_type) == (AttemptStatus.FAILED, ErrorType.WORKER_LOST)
     assert (await scene.run()).text == "Hello there"
+
+
+async def test_a_call_ends_itself_before_the_deadline_and_the_ledger_knows_why(scene: Scene) -> None:
+    scene.provider.script = [HANG]
+    error = await scene.fail(within(timedelta(seconds=60), waited=timedelta(seconds=59.9)))
+    assert (error.type, error.non_retryable) == ("timeout", True)
+    (detail,) = error.details
+    assert detail.then is NextStep.FAIL
+    assert scene.provider.left.is_set()
+    (attempt,) = await scene.ledger.attempts("one")
+    assert (attempt.status, attempt.error_type) == (AttemptStatus.FAILED, ErrorType.TIMEOUT)
+    assert attempt.duration_ms is not None
+    assert attempt.duration_ms < 1000
+
+
+async def test_a_wait_beyond_the_deadline_is_final(scene: Scene) -> None:
+    wait = Posture(tries=2, retry_after=timedelta(seconds=7))
+    scene.provider.script = [LLMProviderRateLimitError("slow down", posture=wait)]
+    error = await scene.fail(within(timedelta(seconds=60), waited=timedelta(seconds=55)))
+    assert (error.non_retryable, error.next_retry_delay) == (True, None)
+    assert error.details[0].then is NextStep.NEXT_MODEL
+
+
+async def test_a_call_without_a_deadline_has_its_own_limit_only(scene: Scene) -> None:
+    assert (await scene.run(within(None))).text == "Hello there"

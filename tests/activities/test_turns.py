@@ -24,11 +24,17 @@ from core.orchestrator.contracts import (
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import EventBus
 from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.planning import ModelPlanner
+from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.runs import RunState
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.memory.budget import MemoryBudget
+from core.orchestrator.models.catalogue import ModelCatalogue
+from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import open_database
 from tests.harness import ROOT
@@ -46,6 +52,9 @@ class FakeRuns:
 
     async def free_place(self, workflow_id: str) -> None:
         self.freed.append(workflow_id)
+
+    async def reconcile(self, interaction_id: str) -> None:
+        pass
 
 
 @dataclass
@@ -76,18 +85,32 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         return scene.now
 
     store = InteractionStore(database, clock)
+    personas = PersonaLibrary.load(ROOT / "personas")
     results = Results(
         store=store,
         ledger=AttemptLedger(database),
-        personas=PersonaLibrary.load(ROOT / "personas"),
+        personas=personas,
         agents=Registry("agent", Agent),
         events=EventBus(),
         runs=runs,
+        reconciliation=Reconciliation(database, Registry("provider", LLMProvider), runs),
     )
-    load = LoadMemoryActivity(store, Settlement(store, AttemptLedger(database), results, runs, clock), 1000)
+    providers: Registry[LLMProvider] = Registry("provider", LLMProvider)  # type: ignore[type-abstract]
+    planner = ModelPlanner(
+        "a/model",
+        [],
+        providers=providers,
+        catalogue=ModelCatalogue(database, providers, timedelta(hours=1), clock),
+        cooldowns=Cooldowns(database, 3, timedelta(seconds=30), clock),
+    )
+    budget = MemoryBudget(1000, planner, personas)
+    load = LoadMemoryActivity(store, Settlement(store, AttemptLedger(database), results, runs, clock), budget)
     scene = Scene(store, runs, load, StoreResultsActivity(results))
     yield scene
     await database.close()
+
+
+NOTHING_SAID_YET = MemoryWindow(budget=1000)
 
 
 def _request(name: str) -> InteractionRequest:
@@ -97,7 +120,7 @@ def _request(name: str) -> InteractionRequest:
 
 
 async def test_a_turn_that_the_store_lacks_is_opened_again_from_the_input(scene: Scene) -> None:
-    assert await scene.begin("first") == MemoryWindow()
+    assert await scene.begin("first") == NOTHING_SAID_YET
     assert (await scene.store.view("first")).status is InteractionStatus.IN_PROGRESS
 
 
@@ -126,7 +149,7 @@ async def test_an_earlier_turn_that_was_never_started_is_waited_for_only_while_i
     scene.runs.states[workflow_id_of("first")] = RunState.MISSING
     assert (await scene.begin("second")).waiting_on == "first"
     scene.now += timedelta(seconds=10)
-    assert (await scene.begin("second")) == MemoryWindow()
+    assert (await scene.begin("second")) == NOTHING_SAID_YET
 
 
 async def test_the_end_of_a_turn_is_told_to_the_next_in_line_alone(scene: Scene) -> None:

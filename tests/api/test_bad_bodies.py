@@ -32,11 +32,11 @@ def _wrong(field: str, *values: Any) -> list[Any]:
         *_wrong("max_tokens", "10", True, 1.5, 10.0, 0, -1, 10**9, []),
         *_wrong("context", "x", [], 1, True, None, {"key": "x" * 16_384}),
         *_wrong("on_failure", "replay", 1, True, None, "\ud800"),
+        *_wrong("after_output", "retry", "", 1, True, "\ud800"),
         # Of the contract, but not of this version: better refused than ignored.
         *_wrong("stream", False),
         *_wrong("background", True),
         *_wrong("on_disconnect", "cancel"),
-        *_wrong("after_output", "restart"),
         *_wrong("multitask_strategy", "reject"),
         # Typos, and names that FastAPI uses for the parts of a request.
         *_wrong("mesage", "Hello"),

@@ -34,6 +34,7 @@ async def test_an_interaction_is_explained(system: System) -> None:
     plan = explained["plan"]
     assert [call["model"] for call in plan["models"]] == ["standin/bad-gateway", "openai/gpt-4"]
     assert (plan["model_from"], plan["fallbacks_from"], plan["skipped"]) == ("request", "request", [])
+    assert (plan["after_output"], plan["after_output_from"]) == ("restart", "setting")
     assert [message["role"] for message in explained["messages"]] == ["system", "user", "assistant", "user"]
     assert explained["messages"][-1]["content"] == "What is my name?"
     assert explained["max_tokens"] == 50
@@ -97,6 +98,7 @@ async def test_the_personas_are_listed_and_shown(system: System) -> None:
         assert item.items() <= shown.items()
         assert shown["fallback_line"]
         assert shown["traits"]
+        assert shown["after_output"] is None
     assert_problem(await system.client.get("/api/personas/nobody"), 404, "not_found")
 
 

@@ -8,7 +8,10 @@ import pytest
 from tests.api.talk import CHAT, DIRECT, assert_problem, post
 from tests.harness import System
 
-USAGE = {"prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "cost_usd"}
+USAGE = {
+    *("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"),
+    *("cost_usd", "estimated_cost_usd"),
+}
 INTERACTION = {
     *("message", "persona_id", "persona_name", "persona_version", "model", "provider", "usage", "session_id"),
     *("interaction_id", "workflow_id", "agent", "status", "finish_reason", "degraded", "error", "attempts"),
@@ -132,3 +135,37 @@ async def test_a_completion_leaves_no_session(system: System) -> None:
     response = await post(system, CHAT, DIRECT)
     view = (await system.client.get(response.headers["location"])).json()
     assert (view["session_id"], view["persona_id"], view["agent"]) == (None, None, None)
+
+
+# --- what follows a call that broke after text ---
+
+
+@pytest.mark.parametrize("after_output", ["incomplete", "continue"])
+async def test_a_text_that_nobody_finished_is_a_reply_and_says_so(system: System, after_output: str) -> None:
+    response = await system.interact(
+        model="standin/error-mid-stream",
+        fallback_models=[],
+        after_output=after_output,
+        on_failure="error",
+        session_id=f"broken-{after_output}",
+    )
+    assert response.status_code == 200, response.text
+    reply = response.json()
+    assert reply.keys() == INTERACTION
+    assert (reply["status"], reply["degraded"], reply["finish_reason"]) == ("incomplete", False, None)
+    assert reply["message"]
+    assert reply["error"]["type"] == reply["attempts"][-1]["error_type"]
+    assert (reply["model"], reply["provider"]) == ("standin/error-mid-stream", "openrouter")
+    assert (await system.client.get(response.headers["location"])).json() == reply
+    spoken = (await system.client.get(f"/api/sessions/broken-{after_output}/messages")).json()["items"]
+    assert [(message["content"], message["status"]) for message in spoken] == [
+        ("Hello", "incomplete"),
+        (reply["message"], "incomplete"),
+    ]
+
+
+async def test_by_default_a_broken_text_is_forgotten_and_another_model_asked(system: System) -> None:
+    reply = (await system.interact(model="standin/error-mid-stream", fallback_models=["openai/gpt-4"])).json()
+    assert (reply["status"], reply["model"]) == ("completed", "openai/gpt-4")
+    explained = (await system.client.get(f"/api/llm/interactions/{reply['interaction_id']}/explain")).json()
+    assert (explained["plan"]["after_output"], explained["plan"]["after_output_from"]) == ("restart", "setting")

@@ -49,6 +49,7 @@ async def test_usage_adds_up(used: System) -> None:
         assert report["total"]["cost_usd"] == pytest.approx(known)
     by_model = {item["key"]: item for item in (await _usage(used))["items"]}
     assert by_model["standin/cost-null"]["cost_usd"] is None
+    assert by_model["standin/unauthorized"]["estimated_cost_usd"] is None
     assert by_model["openai/gpt-4"]["cost_usd"] > 0
     assert [item["key"] for item in (await _usage(used, user_id="ada"))["items"]] == ["openai/gpt-4"]
     day = timedelta(days=1)

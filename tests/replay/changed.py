@@ -9,9 +9,12 @@ with workflow.unsafe.imports_passed_through():
     from core.orchestrator.contracts import (
         INTERACTION_WORKFLOW,
         PLACE_FREED_SIGNAL,
+        RECONCILIATION_WORKFLOW,
         BuildPrompt,
         InteractionRequest,
         InteractionView,
+        Reconcile,
+        Reconciled,
     )
     from workflows import steps
     from workflows.fallback import ask_models
@@ -51,3 +54,13 @@ class Hasty:
         plan = await steps.build_prompt(BuildPrompt(interaction_id=request.interaction_id))
         await steps.load_memory(request)
         return await ask_models(request.interaction_id, plan)
+
+
+@workflow.defn(name=RECONCILIATION_WORKFLOW, sandboxed=False)
+class Sleepy:
+    """Waits by a timer of its own before it looks."""
+
+    @workflow.run
+    async def run(self, request: Reconcile) -> Reconciled:
+        await workflow.sleep(1)
+        return Reconciled()

@@ -29,10 +29,13 @@ from core.orchestrator.agents.base import Agent, AgentContext
 from core.orchestrator.application import start_application
 from core.orchestrator.config import Settings
 from core.orchestrator.contracts import (
+    RECONCILIATION_WORKFLOW,
+    AfterOutput,
     CompletionRequest,
     InteractionRequest,
     InteractionStatus,
     Message,
+    reconciliation_id_of,
     workflow_id_of,
 )
 from core.orchestrator.extensions import register_agent
@@ -85,6 +88,7 @@ class Scene:
     runs: WorkflowRuns
     client: Client
     standin: StandIn
+    failures_until_cooling: int
 
     def request(self, model: str = _GOOD, *fallbacks: str, **fields: Any) -> InteractionRequest:
         return InteractionRequest(
@@ -179,6 +183,30 @@ async def _ended_before_it_began(scene: Scene) -> str:
     return request.interaction_id
 
 
+async def _passed_over_while_cooling(scene: Scene) -> str:
+    for _ in range(scene.failures_until_cooling):
+        await scene.runs.wait(await scene.complete("standin/no-endpoints"))
+    return await scene.interact("standin/no-endpoints", _GOOD)
+
+
+async def _refused_by_two(scene: Scene) -> str:
+    scene.standin.script(_OTHER, "provider-400")
+    return await scene.interact("standin/provider-400", _OTHER, _GOOD)
+
+
+async def _reconciled(scene: Scene) -> str:
+    interaction_id = await scene.interact("standin/truncated", _GOOD)
+    await scene.runs.wait(interaction_id)
+    return interaction_id
+
+
+async def _never_reconciled(scene: Scene) -> str:
+    """Takes ten minutes: so long the provider, which has forgotten the calls, is asked for them."""
+    interaction_id = await _reconciled(scene)
+    scene.standin.reset()
+    return interaction_id
+
+
 SHAPES: Mapping[str, Shape] = {
     "interaction-plain": lambda scene: scene.interact(),
     "interaction-retried": lambda scene: scene.interact("standin/flaky"),
@@ -195,11 +223,23 @@ SHAPES: Mapping[str, Shape] = {
     "interaction-cancelled-in-line": _cancelled_in_line,
     "interaction-cancelled-too-late": _cancelled_too_late,
     "interaction-ended-before-it-began": _ended_before_it_began,
+    "interaction-incomplete": lambda scene: scene.interact(
+        "standin/truncated", _GOOD, after_output=AfterOutput.INCOMPLETE
+    ),
+    "interaction-continued": lambda scene: scene.interact(
+        "standin/truncated", _GOOD, after_output=AfterOutput.CONTINUE
+    ),
+    "interaction-free-models-passed-over": lambda scene: scene.interact("standin/free-per-day", "other:free", _GOOD),
+    "interaction-cooling-model-passed-over": _passed_over_while_cooling,
+    "interaction-refused-by-two-upstreams": _refused_by_two,
+    "interaction-larger-context": lambda scene: scene.interact("standin/context-length", _GOOD, _OTHER),
     "interaction-deadline": lambda scene: scene.held(scene.interact),
     "completion-plain": lambda scene: scene.complete(),
     "completion-one-fallback": lambda scene: scene.complete("standin/no-endpoints", _OTHER),
     "completion-no-model-answered": lambda scene: scene.complete("standin/no-endpoints", "standin/unknown-model"),
     "completion-cancelled-during-a-call": lambda scene: _cancelled(scene, scene.complete),
+    "reconciliation-settled": _reconciled,
+    "reconciliation-unknown": _never_reconciled,
 }
 """Every shape that a released workflow has."""
 
@@ -239,12 +279,24 @@ async def record(shape: str, directory: Path) -> Path:
         )
         application = await start_application(settings)
         stack.push_async_callback(application.close)
+        await application.catalogue.refresh()
         await stack.enter_async_context(build_worker(application, client, timedelta(0)))
         runs = WorkflowRuns(client, settings.TASK_QUEUE)
-        scene = Scene(InteractionService(application, runs), application.store, runs, client, standin)
+        scene = Scene(
+            InteractionService(application, runs),
+            application.store,
+            runs,
+            client,
+            standin,
+            settings.LLM_COOLDOWN_AFTER_FAILURES,
+        )
         interaction_id = await SHAPES[shape](scene)
         await runs.wait(interaction_id)
-        history = await scene.run_of(interaction_id).fetch_history()
+        run = scene.run_of(interaction_id)
+        if shape.startswith(RECONCILIATION_WORKFLOW):
+            run = client.get_workflow_handle(reconciliation_id_of(interaction_id))
+            await run.result()
+        history = await run.fetch_history()
         standin.release()
     path.write_text(json.dumps(json.loads(history.to_json()), indent=1, ensure_ascii=False) + "\n")
     return path

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from temporal.replay import Replayed, history_in, replay
-from tests.replay.changed import Forgetful, Hasty
+from tests.replay.changed import Forgetful, Hasty, Sleepy
 from tests.replay.record import HISTORIES, SHAPES, record
 from workflows.all import WORKFLOWS
 
@@ -43,6 +43,12 @@ async def test_a_step_left_out_is_noticed(shape: str) -> None:
     assert difference is not None
     # What was remembered is taken for the result of a later step, or there are too many results.
     assert re.match(r"Failed decoding arguments: |\[TMPRL1100\] Nondeterminism error: ", difference)
+
+
+async def test_a_reconciliation_that_would_wait_otherwise_is_noticed() -> None:
+    difference = (await _replay("reconciliation-unknown", [Sleepy])).difference
+    assert difference is not None
+    assert "Nondeterminism" in difference
 
 
 async def test_a_saved_history_is_never_written_again(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import httpx
@@ -7,7 +8,7 @@ import pytest
 
 from standin import Outcome, StandIn
 from standin.faults import FAULTS
-from tests.standin.talk import ask, ask_streaming, chunks, events, finish_reasons, request, text
+from tests.standin.talk import HELLO, ask, ask_streaming, chunks, events, finish_reasons, request, text
 
 GOOD = "I remember 0 earlier messages."
 
@@ -303,6 +304,91 @@ async def test_the_usage_chunk_has_other_shapes(client: httpx.AsyncClient, name:
     assert last["usage"]["cost"] > 0
     assert last["choices"][0]["finish_reason"] == reason
     assert last["choices"][0]["delta"]["content"] == ""
+
+
+async def test_a_stream_can_begin_with_a_chunk_for_debugging(client: httpx.AsyncClient) -> None:
+    response = await ask_streaming(client, "standin/debug-chunk")
+    first, *others = chunks(response)
+
+    assert first["choices"] == []
+    assert first["debug"]["echo_upstream_body"]["model"] == "standin/debug-chunk"
+    assert GOOD in text(response)
+    assert not any("debug" in chunk for chunk in others)
+
+
+async def test_the_words_of_an_answer_can_hold_the_key_in_pieces(client: httpx.AsyncClient, standin: StandIn) -> None:
+    response = await ask_streaming(client, "standin/echo-key-text")
+
+    assert "(the key is sk-secret)" in text(response)
+    assert "sk-secret" not in response.text
+    assert GOOD in text(response)
+    assert last_outcome(standin) == "completed"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_labels_of_an_answer_can_be_the_key(
+    client: httpx.AsyncClient, standin: StandIn, stream: bool
+) -> None:
+    response = await ask(client, "standin/echo-key-labels", stream=stream)
+    bodies = chunks(response) if stream else [response.json()]
+
+    assert {body[label] for body in bodies for label in ("id", "model", "provider")} == {"sk-secret"}
+    assert response.headers["x-generation-id"] == "sk-secret"
+    assert '"finish_reason": "sk-secret"' in response.text
+    assert GOOD in (text(response) if stream else response.text)
+    assert last_outcome(standin) == "completed"
+    assert "sk-secret" not in json.dumps(standin.ledger.calls[-1].to_json())
+
+
+async def test_an_error_after_some_text_can_repeat_the_key(client: httpx.AsyncClient) -> None:
+    response = await ask_streaming(client, "standin/echo-key-mid-stream")
+    error = chunks(response)[-1]["error"]
+
+    assert text(response).startswith("Cherry here")
+    assert error["code"] == "sk-secret"
+    assert "sk-secret" in error["message"]
+    assert "sk-secret" in error["metadata"]["raw"]
+
+
+@pytest.mark.parametrize("name", ["error-mid-stream", "truncated", "malformed", "no-usage", "cost-null", "own-key"])
+async def test_the_record_of_any_call_tells_what_it_cost(
+    client: httpx.AsyncClient, standin: StandIn, name: str
+) -> None:
+    response = await ask_streaming(client, f"standin/{name}")
+    record = (await client.get("/generation", params={"id": response.headers["x-generation-id"]})).json()["data"]
+    call = standin.ledger.calls[-1]
+
+    assert record["total_cost"] + record["upstream_inference_cost"] * record["is_byok"] == float(call.cost) > 0
+    assert record["is_byok"] is (name == "own-key")
+    assert record["native_tokens_prompt"] == call.prompt_tokens
+    assert record["native_tokens_completion"] == call.completion_tokens > 0
+    assert (record["native_tokens_reasoning"], record["native_tokens_cached"]) == (0, 0)
+    assert record["cancelled"] is False
+
+
+@pytest.mark.parametrize("name", ["error-mid-stream", "truncated", "reset", "stall"])
+async def test_an_answer_that_broke_off_can_be_continued_by_another_model(
+    client: httpx.AsyncClient, standin: StandIn, name: str
+) -> None:
+    begun = await begin(client, standin, f"standin/{name}")
+    messages = [*HELLO, {"role": "assistant", "content": begun}, {"role": "user", "content": "Please continue."}]
+    rest = text(await ask_streaming(client, "openai/gpt-4", messages=messages))
+
+    assert begun
+    assert rest
+    assert begun + rest == text(await ask_streaming(client, f"standin/{name}-not")).replace("-not", "")
+
+
+async def begin(client: httpx.AsyncClient, standin: StandIn, model: str) -> str:
+    """Return what a model says before it breaks off; one that falls silent is left then."""
+    received = ""
+    with suppress(httpx.TransportError):
+        async with client.stream("POST", "/chat/completions", json=request(model, stream=True)) as response:
+            async for data in response.aiter_text():
+                received += data
+                if received.count(": OPENROUTER PROCESSING") > 2:
+                    break
+    return text(httpx.Response(200, text=received))
 
 
 @pytest.mark.parametrize("stream", [False, True])

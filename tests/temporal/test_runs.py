@@ -76,6 +76,21 @@ async def test_a_completion_runs_under_its_own_name(temporal: Client, runs: Work
     await run.terminate()
 
 
+async def test_what_broken_calls_cost_is_looked_up_by_one_run_at_a_time_and_again_when_it_has_ended(
+    temporal: Client, runs: WorkflowRuns
+) -> None:
+    run = temporal.get_workflow_handle("reconcile-somebodys")
+    await runs.reconcile("somebodys")
+    first = await run.describe()
+    await runs.reconcile("somebodys")
+    assert (await run.describe()).run_id == first.run_id
+    assert first.workflow_type == "reconciliation"
+    await run.terminate()
+    await runs.reconcile("somebodys")
+    assert (await run.describe()).run_id != first.run_id
+    await run.terminate()
+
+
 async def test_telling_a_workflow_that_does_not_exist_is_harmless(runs: WorkflowRuns) -> None:
     await runs.free_place("interaction-nobody")
 
@@ -87,8 +102,9 @@ async def test_without_temporal_a_start_fails_and_names_the_interaction(nowhere:
     assert failure.value.interaction_id == asked.interaction_id
 
 
-async def test_without_temporal_nobody_is_taken_for_gone(nowhere: WorkflowRuns) -> None:
+async def test_without_temporal_nobody_is_taken_for_gone_and_no_end_fails(nowhere: WorkflowRuns) -> None:
     assert await nowhere.state("interaction-somebody") is RunState.RUNNING
     await nowhere.free_place("interaction-somebody")
+    await nowhere.reconcile("somebody")
     with pytest.raises(WorkflowServiceUnavailableError):
         await nowhere.wait("somebody")

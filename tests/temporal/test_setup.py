@@ -1,6 +1,8 @@
 """Preparing a namespace: what is missing is added, what is there stays, what clashes is said."""
 
+import sys
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,7 +14,8 @@ from temporalio.client import Client
 
 from core.orchestrator.errors import ConfigurationError, WorkflowServiceUnavailableError
 from temporal.search_attributes import SEARCH_ATTRIBUTES
-from temporal.setup import prepare_namespace
+from temporal.setup import check_namespace, prepare_namespace
+from tests.harness import Process, System
 
 MONTH = timedelta(days=30)
 
@@ -57,6 +60,45 @@ async def test_a_search_attribute_of_another_type_is_named_and_nothing_is_change
         await prepare_namespace(fresh, MONTH)
     known = await fresh.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=fresh.namespace))
     assert "Outcome" not in known.custom_attributes
+
+
+async def test_a_prepared_namespace_is_fit_for_workers(fresh: Client) -> None:
+    await prepare_namespace(fresh, MONTH)
+    await check_namespace(fresh)
+
+
+async def test_a_namespace_that_lacks_a_search_attribute_is_refused_with_the_way_to_mend_it(fresh: Client) -> None:
+    older = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name != "ErrorTypes"}
+    await fresh.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(namespace=fresh.namespace, search_attributes=older)
+    )
+    with pytest.raises(ConfigurationError) as refusal:
+        await check_namespace(fresh)
+    assert str(refusal.value) == (
+        f"namespace '{fresh.namespace}' lacks search attributes (ErrorTypes): run `orchestrator setup`"
+    )
+
+
+async def test_where_search_attributes_cannot_be_looked_at_workers_go_on(temporal: Client) -> None:
+    # As for whoever may run workflows in a namespace, but not look at how it is set up.
+    await check_namespace(
+        await Client.connect(temporal.service_client.config.target_host, namespace="no-such-namespace")
+    )
+
+
+async def test_a_worker_does_not_start_where_its_workflows_could_not_end(
+    fresh: Client, own_system: System, tmp_path: Path
+) -> None:
+    environment = {**own_system.environment, "TEMPORAL_NAMESPACE": fresh.namespace}
+    worker = await Process.start([sys.executable, "worker.py"], tmp_path / "log", environment)
+    assert await worker.wait() == 2
+    told = [line for line in worker.output.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert told[0].endswith("run `orchestrator setup`")
+    assert "Traceback" not in worker.output
+    code, output = await own_system.command("setup", TEMPORAL_NAMESPACE=fresh.namespace)
+    assert code == 0, output
+    await own_system.start_worker(TEMPORAL_NAMESPACE=fresh.namespace)
 
 
 async def test_a_namespace_that_does_not_exist_is_told(temporal: Client) -> None:

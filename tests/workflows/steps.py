@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from temporalio import activity
@@ -14,6 +15,7 @@ from temporalio.worker import Worker
 from core.orchestrator.contracts import (
     COMPLETION_WORKFLOW,
     INTERACTION_WORKFLOW,
+    AfterOutput,
     Attempt,
     AttemptStatus,
     BuildPrompt,
@@ -71,6 +73,10 @@ class Steps:
         """Plan `models` in this order; `free` in a name stands for OpenRouter's `:free`."""
         self.models = {name.replace("_free", ":free"): behaviour for name, behaviour in models.items()}
         self.limits = CallLimits()
+        self.after_output = AfterOutput.RESTART
+        self.planned: dict[str, dict[str, Any]] = {}
+        """What the plan says of a model beside its name."""
+        self.asked: list[CallModel] = []
         self.windows: list[MemoryWindow] = []
         """What `load_memory` says, in order; then that the turn's place has come."""
         self.prompt_failure: Exception | None = None
@@ -107,12 +113,18 @@ class Steps:
         self.prompted.append(request)
         if self.prompt_failure is not None:
             raise self.prompt_failure
-        calls = [PlannedCall(place=place, provider="fake", model=name) for place, name in enumerate(self.models)]
-        return PromptPlan(calls=calls, limits=self.limits)
+        calls = [
+            PlannedCall.model_validate(
+                {"place": place, "provider": "fake", "model": name, **self.planned.get(name, {})}
+            )
+            for place, name in enumerate(self.models)
+        ]
+        return PromptPlan(calls=calls, limits=self.limits, after_output=self.after_output)
 
     @activity.defn(name="call_model")
     async def call_model(self, request: CallModel) -> ModelAnswer:
         self.taken.append(request.call.model)
+        self.asked.append(request)
         try:
             answered = await self.models[request.call.model](request.call)
         except ApplicationError as error:

@@ -7,9 +7,18 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from core.orchestrator.contracts import PLACE_FREED_SIGNAL, InteractionStatus, MemoryWindow
+from core.orchestrator.contracts import (
+    PLACE_FREED_SIGNAL,
+    Attempt,
+    AttemptStatus,
+    InteractionStatus,
+    MemoryWindow,
+    ModelAnswer,
+    PlannedCall,
+)
 from core.orchestrator.errors import ErrorType
-from tests.workflows.steps import Steps, answer
+from temporal.search_attributes import ERROR_TYPES, FALLBACKS, OUTCOME
+from tests.workflows.steps import Steps, answer, fail
 
 EARLIER = MemoryWindow(waiting_on="interaction-earlier")
 
@@ -152,3 +161,46 @@ async def test_a_store_that_is_away_for_a_moment_is_waited_for(temporal: Client)
     view = await steps.run(temporal)
     assert steps.taken[-3:] == ["first", "store_results", "store_results"]
     assert view.status is InteractionStatus.COMPLETED
+
+
+async def answer_after_passing_one_over(call: PlannedCall) -> ModelAnswer:
+    """The model answers; one before it was not asked because it kept failing."""
+    answered = await answer(call)
+    skipped = Attempt(
+        ordinal=1,
+        model="cooling",
+        provider=call.provider,
+        status=AttemptStatus.SKIPPED,
+        error_type=ErrorType.UNAVAILABLE,
+    )
+    return answered.model_copy(update={"attempts": [skipped, *answered.attempts]})
+
+
+async def test_a_run_can_be_found_by_what_its_calls_failed_with_each_kind_once(temporal: Client) -> None:
+    late, busy = fail(ErrorType.TIMEOUT), fail(ErrorType.RATE_LIMIT)
+    view = await Steps(first=late, second=busy, third=late, fourth=answer).run(temporal)
+    attributes = (await temporal.get_workflow_handle(view.workflow_id).describe()).typed_search_attributes
+    assert attributes[ERROR_TYPES] == ["rate_limit", "timeout"]
+    assert attributes[FALLBACKS] == 3
+
+
+async def test_a_run_in_which_nothing_failed_has_no_error_types(temporal: Client) -> None:
+    view = await Steps(first=answer).run(temporal)
+    attributes = (await temporal.get_workflow_handle(view.workflow_id).describe()).typed_search_attributes
+    assert attributes.get(ERROR_TYPES) is None
+    assert (attributes[OUTCOME], attributes[FALLBACKS]) == ("completed", 0)
+
+
+async def test_a_model_that_was_passed_over_makes_the_reply_a_fallbacks(temporal: Client) -> None:
+    view = await Steps(first=answer_after_passing_one_over).run(temporal)
+    attributes = (await temporal.get_workflow_handle(view.workflow_id).describe()).typed_search_attributes
+    assert (attributes[FALLBACKS], attributes[ERROR_TYPES]) == (1, ["unavailable"])
+
+
+async def test_an_incomplete_reply_is_told_from_a_whole_one(temporal: Client) -> None:
+    steps = Steps(first=fail(ErrorType.TRUNCATED))
+    steps.ended_as = InteractionStatus.INCOMPLETE
+    view = await steps.run(temporal)
+    described = await temporal.get_workflow_handle(view.workflow_id).describe()
+    assert described.typed_search_attributes[OUTCOME] == "incomplete"
+    assert described.status is WorkflowExecutionStatus.COMPLETED

@@ -6,7 +6,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
-from core.orchestrator.contracts import CallLimits, InteractionStatus, ModelAnswer, PlannedCall
+from core.orchestrator.contracts import AfterOutput, CallLimits, InteractionStatus, ModelAnswer, PlannedCall
 from core.orchestrator.errors import ErrorType, NextStep
 from tests.workflows.steps import Steps, answer, fail
 
@@ -35,6 +35,14 @@ async def test_a_failure_that_no_model_can_mend_ends_the_asking(temporal: Client
     assert steps.taken[2:] == ["first", "store_results"]
     assert view.error is not None
     assert (view.error.type, view.error.detail) == (ErrorType.AUTHENTICATION, "first failed")
+
+
+async def test_a_model_whose_context_is_known_to_be_larger_is_asked_for_a_prompt_too_long(temporal: Client) -> None:
+    steps = Steps(small=fail(ErrorType.CONTEXT_LENGTH, NextStep.LARGER_CONTEXT), smaller=answer, large=answer)
+    steps.planned = {name: {"context_length": length} for name, length in (("small", 8), ("smaller", 4), ("large", 16))}
+    view = await steps.run(temporal)
+    assert steps.taken[2:] == ["small", "large", "store_results"]
+    assert view.model == "large"
 
 
 async def test_no_other_model_is_known_to_have_a_larger_context(temporal: Client) -> None:
@@ -114,3 +122,28 @@ async def test_a_call_that_breaks_unexpectedly_is_made_again(temporal: Client) -
     steps = Steps(first=breaks_once, second=answer)
     assert (await steps.run(temporal)).model == "first"
     assert steps.taken[2:] == ["first", "first", "store_results"]
+
+
+async def test_a_cooling_model_is_asked_last_and_the_call_before_tells_that_it_was_passed_over(
+    temporal: Client,
+) -> None:
+    steps = Steps(cools=answer, well=DOWN)
+    steps.planned = {"cools": {"cooling": "it keeps failing", "cooling_error": ErrorType.STALLED}}
+    view = await steps.run(temporal)
+    assert steps.taken[2:] == ["well", "cools", "store_results"]
+    assert view.model == "cools"
+    first, last = steps.asked
+    assert [(one.call.model, one.error_type, one.reason) for one in first.skipped] == [
+        ("cools", ErrorType.STALLED, "it keeps failing")
+    ]
+    assert last.skipped == []
+
+
+async def test_each_call_knows_what_follows_a_break_and_whether_anybody_is_left(temporal: Client) -> None:
+    steps = Steps(first=DOWN, second=DOWN)
+    steps.after_output = AfterOutput.CONTINUE
+    await steps.run(temporal)
+    assert [(asked.after_output, asked.is_last) for asked in steps.asked] == [
+        (AfterOutput.CONTINUE, False),
+        (AfterOutput.CONTINUE, True),
+    ]

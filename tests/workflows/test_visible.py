@@ -114,6 +114,19 @@ async def test_a_running_workflow_shows_who_is_being_asked_and_who_failed(tempor
     ]
 
 
+async def test_a_running_workflow_shows_who_was_passed_over_and_why(temporal: Client) -> None:
+    steps = Steps(cools=answer)
+    steps.models["second"] = steps.hang
+    steps.planned = {"cools": {"cooling": "it failed | thrice", "cooling_error": ErrorType.STALLED}}
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await steps.reached.wait()
+        details = (await run.query(METADATA_QUERY, result_type=WorkflowMetadata)).current_details
+        await run.cancel()
+    assert details.splitlines()[-1] == "| | cools | passed over: it failed / thrice | | |"
+    assert "second · first of 2 · 1 passed over" in await _summaries(temporal, run.id)
+
+
 async def test_a_turn_in_line_shows_for_whom_it_waits(temporal: Client) -> None:
     steps = Steps(first=answer)
     steps.windows = [MemoryWindow(waiting_on="01a2-earlier")]

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, Posture
 from core.orchestrator.interactions.ledger import Timing
-from core.orchestrator.providers.base import ChatCompletion
+from core.orchestrator.providers.base import CallAccepted, ChatCompletion
 from core.orchestrator.providers.untrusted import TEXT_LIMIT, as_text, storable_text
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,25 @@ class Progress:
 
     ordinal: int = 0
     characters: int = 0
+
+
+@dataclass(slots=True)
+class Heard:
+    """What has been said so far; it outlives a call that breaks."""
+
+    before: str = ""
+    """By an earlier call, which this one continues."""
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def said(self) -> str:
+        """What this call said."""
+        return "".join(self.pieces)
+
+    @property
+    def partial(self) -> str | None:
+        """The whole text so far, if this call said any of it."""
+        return storable_text(self.before + self.said) if self.said.strip() else None
 
 
 class Stopwatch:
@@ -44,14 +63,27 @@ class Stopwatch:
 
 
 async def read_answer(
-    stream: AsyncGenerator[str | ChatCompletion, None], progress: Progress, watch: Stopwatch
+    stream: AsyncGenerator[str | CallAccepted | ChatCompletion, None],
+    heard: Heard,
+    progress: Progress,
+    watch: Stopwatch,
+    accepted: Callable[[str], None],
 ) -> ChatCompletion:
     """Read a provider's stream to its completion and close it: however it is left, the upstream call ends with ours.
+
+    Args:
+        stream: what the provider says.
+        heard: takes in the text as it comes.
+        progress: is written meanwhile.
+        watch: times the first text.
+        accepted: is told under which id the upstream knows the call.
+
+    Returns:
+        The completion, with the text before it.
 
     Raises:
         LLMProviderServiceError: (`truncated`) there was no completion, (`empty`) there was no text.
     """
-    pieces: list[str] = []
     completion: ChatCompletion | None = None
     try:
         async with aclosing(stream):
@@ -59,11 +91,12 @@ async def read_answer(
                 if isinstance(item, ChatCompletion):
                     completion = item
                     break
-                watch.first_token()
-                pieces.append(item)
-                progress.characters += len(item)
-                if progress.characters > TEXT_LIMIT:  # a model that does not stop is stopped here
-                    completion = ChatCompletion(content="".join(pieces), finish_reason="length")
+                if isinstance(item, CallAccepted):
+                    accepted(item.generation_id)
+                    continue
+                _take_in(item, heard, progress, watch)
+                if len(heard.before) + progress.characters > TEXT_LIMIT:  # a model that does not stop is stopped here
+                    completion = ChatCompletion(content=heard.said, finish_reason="length")
                     break
     except Exception:
         if completion is None:
@@ -77,11 +110,20 @@ async def read_answer(
         raise LLMProviderServiceError(
             "the model returned no text", error_type=ErrorType.EMPTY, posture=Posture(tries=2), may_be_billed=True
         )
-    return _storable(completion)
+    return _storable(completion, heard.before)
 
 
-def _storable(completion: ChatCompletion) -> ChatCompletion:
+def _take_in(piece: object, heard: Heard, progress: Progress, watch: Stopwatch) -> None:
+    if not isinstance(piece, str):
+        raise TypeError(f"a piece of text was of type {type(piece).__name__}")
+    watch.first_token()
+    heard.pieces.append(piece)
+    progress.characters += len(piece)
+
+
+def _storable(completion: ChatCompletion, before: str) -> ChatCompletion:
     """Return the completion with a text that can be stored and sent on; where that cuts it, it is told."""
-    text = storable_text(completion.content)
-    cut = len(text) < len(as_text(completion.content) or "")
+    whole = before + completion.content
+    text = storable_text(whole)
+    cut = len(text) < len(as_text(whole) or "")
     return completion.model_copy(update={"content": text} | ({"finish_reason": "length"} if cut else {}))

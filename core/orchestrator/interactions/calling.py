@@ -4,46 +4,38 @@ So a worker that dies after the model finished does not pay again: the retry fin
 is decided here too, from the ledger: tries are counted per kind of error, and a lost worker is no try.
 """
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
 
-from core.orchestrator.contracts import AttemptStatus, CallFailure, ModelAnswer, PlannedCall
-from core.orchestrator.errors import (
-    ErrorType,
-    LLMProviderError,
-    LLMProviderModelError,
-    LLMProviderServiceError,
-    LLMProviderTimeoutError,
-    NextStep,
-    OrchestratorError,
-    Posture,
-    StorageUnavailableError,
-)
-from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus
+from core.orchestrator.clock import Clock, utc_now
+from core.orchestrator.contracts import AfterOutput, CallFailure, CallModel, ModelAnswer
+from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep, StorageUnavailableError
+from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus, TextReset
 from core.orchestrator.foreign import must_go_on
-from core.orchestrator.interactions.answers import Progress, Stopwatch, read_answer
+from core.orchestrator.interactions.after_failure import what_follows
+from core.orchestrator.interactions.answers import Heard, Progress, read_answer
+from core.orchestrator.interactions.costs import Estimate
+from core.orchestrator.interactions.identification import Identification
+from core.orchestrator.interactions.insisting import insist
 from core.orchestrator.interactions.ledger import AttemptLedger, FinishedText
-from core.orchestrator.interactions.reader import Prompt
-from core.orchestrator.interactions.store import Clock, InteractionStore, utc_now
+from core.orchestrator.interactions.provider_errors import as_provider_error
+from core.orchestrator.interactions.recording import CallRecorder, RunningCall
+from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.interactions.time_limit import TimeLimit
+from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.registry import Registry
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _SUPERSEDED = CallFailure(
     error_type=ErrorType.WORKER_LOST, detail="a newer call has taken over", then=NextStep.NEXT_MODEL
 )
 _ENDED = CallFailure(error_type=ErrorType.CANCELLED, detail="the interaction has ended", then=NextStep.FAIL)
-_LABEL_CHARACTERS = 200
-_FIRST_BACKOFF = timedelta(milliseconds=500)
-_WRITE_PAUSES_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 10, 10)
+_IDENTIFY_AFTER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,140 +56,147 @@ class ModelCaller:
         ledger: AttemptLedger,
         providers: Registry[LLMProvider],
         events: EventBus,
+        cooldowns: Cooldowns,
+        estimate: Estimate,
         call_timeout: timedelta,
         max_wait: timedelta,
+        identify_after: timedelta = _IDENTIFY_AFTER,
         clock: Clock = utc_now,
     ) -> None:
-        """Limit a call to `call_timeout`; a wait beyond `max_wait` means the next model at once."""
+        """Limit a call to `call_timeout`; a wait beyond `max_wait` means the next model at once.
+
+        The id of a call that runs for `identify_after` is written down while it runs.
+        """
         self._store = store
         self._ledger = ledger
         self._providers = providers
         self._events = events
+        self._cooldowns = cooldowns
+        self._recorder = CallRecorder(ledger, estimate)
         self._call_timeout = call_timeout
         self._max_wait = max_wait
+        self._identify_after = identify_after
         self._clock = clock
 
     async def call(
         self,
-        interaction_id: str,
-        call: PlannedCall,
+        request: CallModel,
         progress: Progress,
         interruption: Callable[[], ErrorType],
+        remaining: timedelta | None = None,
     ) -> ModelAnswer | FailedCall:
         """Ask a model once, unless its answer is kept already.
 
         Args:
-            interaction_id: whose prompt to send.
-            call: which model to ask.
+            request: whose prompt to send to which model.
             progress: written while the answer comes in.
             interruption: says why the task was cancelled, should it be: `cancelled` or `worker_lost`.
+            remaining: until the interaction's deadline, at which the call ends itself; None: it has none.
 
         Raises:
             UnknownResourceError: the interaction has no prompt.
             StorageUnavailableError: the database did not answer.
         """
+        limit = TimeLimit(self._call_timeout, remaining)
+        interaction_id, call = request.interaction_id, request.call
         prompt = await self._store.prompt(interaction_id)
-        ordinal = await self._ledger.begin(interaction_id, call, self._clock())
+        ordinal = await self._ledger.begin(interaction_id, call, self._clock(), request.skipped)
         if isinstance(ordinal, FinishedText):
-            return await self._answer(interaction_id, call)
+            return await self._answer(request)
         if ordinal is None:
             return FailedCall(_ENDED, None)
         progress.ordinal = ordinal
         self._events.publish(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
-        watch = Stopwatch()
+        heard = Heard(await self._text_so_far(request))
+
+        async def identify(generation_id: str) -> None:
+            await self._ledger.identify(interaction_id, ordinal, generation_id)
+
+        async with Identification(identify, self._identify_after) as identification:
+            running = RunningCall(request, ordinal, prompt, heard, limit, identification)
+            return await self._ask(running, progress, interruption)
+
+    async def _text_so_far(self, request: CallModel) -> str:
+        if request.after_output is not AfterOutput.CONTINUE:
+            return ""
+        partial = await insist(lambda: self._ledger.partial_text(request.interaction_id))
+        return partial.text if partial else ""
+
+    async def _ask(
+        self, running: RunningCall, progress: Progress, interruption: Callable[[], ErrorType]
+    ) -> ModelAnswer | FailedCall:
+        timer = running.limit.timer()
         try:
-            async with asyncio.timeout(self._call_timeout.total_seconds()):
-                completion = await self._read(call, prompt, progress, watch)
+            async with timer:
+                completion = await self._read(running, progress)
         except BaseException as error:
             if must_go_on(error):
-                await self._record_interruption(interaction_id, ordinal, interruption(), watch)
+                await self._interrupted(running, interruption())
                 raise
-            return await self._failed(interaction_id, call, ordinal, self._as_provider_error(error, call), watch)
-        return await self._keep(interaction_id, call, ordinal, completion, watch)
+            failed = running.limit.error() if timer.expired() else as_provider_error(error, running.call.provider)
+            return await self._failed(running, failed)
+        return await self._keep(running, completion)
 
-    async def _keep(
-        self, interaction_id: str, call: PlannedCall, ordinal: int, completion: ChatCompletion, watch: Stopwatch
-    ) -> ModelAnswer | FailedCall:
-        timing = watch.timing()
-        kept = await _finish(
-            _insist(lambda: self._ledger.succeed(interaction_id, call.place, ordinal, completion, timing))
-        )
-        if not kept:
-            logger.warning("a newer call has begun; the answer of attempt %d is dropped", ordinal)
-            return FailedCall(_SUPERSEDED, None)
-        return await self._answer(interaction_id, call)
-
-    async def _read(self, call: PlannedCall, prompt: Prompt, progress: Progress, watch: Stopwatch) -> ChatCompletion:
+    async def _read(self, running: RunningCall, progress: Progress) -> ChatCompletion:
+        prompt, call = running.prompt, running.call
         provider = self._providers.get(call.provider)
-        stream = provider.stream_chat_completion(prompt.messages, call.model, prompt.temperature, prompt.max_tokens)
-        return await read_answer(stream, progress, watch)
+        stream = provider.stream_chat_completion(running.messages, call.model, prompt.temperature, prompt.max_tokens)
+        return await read_answer(stream, running.heard, progress, running.watch, running.identification.accepted)
 
-    def _as_provider_error(self, error: BaseException, call: PlannedCall) -> LLMProviderError:
-        match error:
-            case LLMProviderError():
-                return _sound(error)
-            case TimeoutError():
-                seconds = self._call_timeout.total_seconds()
-                return LLMProviderTimeoutError(
-                    f"the call took longer than {seconds:g} seconds", posture=Posture(tries=2), may_be_billed=True
-                )
-            case OrchestratorError():  # the provider is unknown, or could not be made
-                return LLMProviderModelError(str(error))
-            case _:
-                logger.warning("provider '%s' raised what no provider should", call.provider, exc_info=error)
-                return LLMProviderServiceError(
-                    f"provider '{call.provider}' failed: {type(error).__name__}: {error}", may_be_billed=True
-                )
+    async def _keep(self, running: RunningCall, completion: ChatCompletion) -> ModelAnswer | FailedCall:
+        if not await self._recorder.succeed(running, completion):
+            logger.warning("a newer call has begun; the answer of attempt %d is dropped", running.ordinal)
+            return FailedCall(_SUPERSEDED, None)
+        return await self._answer(running.request)
 
-    async def _failed(
-        self, interaction_id: str, call: PlannedCall, ordinal: int, error: LLMProviderError, watch: Stopwatch
-    ) -> FailedCall:
-        timing = watch.timing()
-        before = await _insist(lambda: self._ledger.attempts(interaction_id, call.place))
-        tries = 1 + sum(attempt.error_type is error.error_type for attempt in before)
-        wait = self._wait(error.posture, tries)
-        wait_ms = None if wait is None else round(wait.total_seconds() * 1000)
-        await _insist(lambda: self._ledger.fail(interaction_id, ordinal, error, timing, wait_ms=wait_ms))
-        gives_up = error.posture.then is NextStep.FAIL
+    async def _failed(self, running: RunningCall, error: LLMProviderError) -> FailedCall:
+        request = running.request
+        before = await insist(lambda: self._ledger.attempts(request.interaction_id, request.call.place))
+        following = what_follows(
+            error.posture,
+            1 + sum(attempt.error_type is error.error_type for attempt in before),
+            request,
+            shown=running.heard.partial is not None,
+            max_wait=self._max_wait,
+            time_left=running.limit.left,
+        )
+        recorded = await self._recorder.fail(running, error, following.wait_ms)
+        if recorded and following.wait is None:
+            await self._strike(request, error)
         self._events.publish(
             AttemptFailed(
-                interaction_id=interaction_id,
-                attempt=ordinal,
-                model=call.model,
+                interaction_id=request.interaction_id,
+                attempt=running.ordinal,
+                model=request.call.model,
                 error_type=error.error_type,
-                next="retry" if wait is not None else "give_up" if gives_up else "next_model",
-                wait_ms=wait_ms,
+                next=following.next,
+                wait_ms=following.wait_ms,
             )
         )
+        if following.resets:
+            self._events.publish(TextReset(interaction_id=request.interaction_id, attempt=running.ordinal))
         failure = CallFailure(
             error_type=error.error_type,
             detail=one_line(str(error)),
-            then=error.posture.then,
-            attempts=await _insist(lambda: self._ledger.attempts(interaction_id, call.place)),
+            then=following.then,
+            attempts=await insist(lambda: self._ledger.attempts(request.interaction_id, request.call.place)),
         )
-        return FailedCall(failure, wait)
+        return FailedCall(failure, following.wait)
 
-    def _wait(self, posture: Posture, tries: int) -> timedelta | None:
-        """Return how long to wait before the same model is asked again; None when it is not to be."""
-        if tries >= posture.tries:
-            return None
-        wait = posture.retry_after if posture.retry_after is not None else _FIRST_BACKOFF * 2 ** (tries - 1)
-        return wait if wait <= self._max_wait else None
+    async def _interrupted(self, running: RunningCall, why: ErrorType) -> None:
+        await self._recorder.interrupt(running, why)
+        begins_afresh = why is ErrorType.WORKER_LOST and running.request.after_output is not AfterOutput.CONTINUE
+        if begins_afresh and running.heard.partial is not None:
+            self._events.publish(TextReset(interaction_id=running.interaction_id, attempt=running.ordinal))
 
-    async def _record_interruption(self, interaction_id: str, ordinal: int, why: ErrorType, watch: Stopwatch) -> None:
-        cancelled = why is ErrorType.CANCELLED
-        error = LLMProviderServiceError(
-            "the call was cancelled" if cancelled else "the worker stopped during the call",
-            error_type=why,
-            may_be_billed=True,
-        )
-        status = AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED
+    async def _strike(self, request: CallModel, error: LLMProviderError) -> None:
         try:
-            await self._ledger.fail(interaction_id, ordinal, error, watch.timing(), status=status)
-        except StorageUnavailableError:
-            logger.warning("the interruption of attempt %d could not be recorded", ordinal)
+            await self._cooldowns.strike(request.call.provider, request.call.model, error)
+        except StorageUnavailableError as away:
+            logger.warning("that %s used up its tries could not be recorded: %s", request.call.model, away)
 
-    async def _answer(self, interaction_id: str, call: PlannedCall) -> ModelAnswer:
+    async def _answer(self, request: CallModel) -> ModelAnswer:
+        interaction_id, call = request.interaction_id, request.call
         finished = await self._ledger.finished_text(interaction_id, call.place)
         attempts = await self._ledger.attempts(interaction_id, call.place)
         if finished is None:
@@ -212,37 +211,3 @@ class ModelCaller:
             usage=answering.usage,
             attempts=attempts,
         )
-
-
-def _sound(error: LLMProviderError) -> LLMProviderError:
-    """Make sure of an error's fields: a plugin may put anything there, and what is stored must be readable again."""
-    if not isinstance(error.error_type, ErrorType):
-        error.error_type = error.default_error_type
-    if not isinstance(error.posture, Posture):
-        error.posture = Posture()
-    if type(error.http_status) is not int:
-        error.http_status = None
-    error.error_code = one_line(error.error_code, _LABEL_CHARACTERS) or None
-    error.generation_id = one_line(error.generation_id, _LABEL_CHARACTERS) or None
-    error.may_be_billed = bool(error.may_be_billed)
-    return error
-
-
-async def _finish(write: Coroutine[Any, Any, T]) -> T:
-    """Finish a write even if we are told to stop meanwhile: what is paid for is kept. Then obey."""
-    writing = asyncio.create_task(write)
-    try:
-        return await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing])
-        raise
-
-
-async def _insist(access: Callable[[], Awaitable[T]]) -> T:
-    """Record what has been paid for, waiting out a database that is away for a moment."""
-    for pause in _WRITE_PAUSES_SECONDS:
-        try:
-            return await access()
-        except StorageUnavailableError:
-            await asyncio.sleep(pause)
-    return await access()

@@ -1,7 +1,7 @@
 """The attempt ledger: one row per upstream call, opened before the call and closed by whoever made it.
 
 A row still open when the next call begins belongs to a worker that was lost. It is closed as such, and from then on
-the lost worker, should it wake, is refused: a reply is kept only by the call whose row is still open.
+the lost worker, should it wake, is refused: a reply, or part of one, is kept only by the call whose row is still open.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ from typing import Any
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionError, PlannedCall, Usage
+from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionError, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderError
+from core.orchestrator.interactions.attempts import read_attempts
+from core.orchestrator.models.cooldowns import forget
 from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import attempts, completions, interactions
+from core.orchestrator.storage.tables import attempts, completions, interactions, partials
 
-_USAGE_FIELDS = tuple(Usage.model_fields)
 LOST_CALL = InteractionError(type=ErrorType.WORKER_LOST, detail="the worker was lost during the call")
 """Why a call was never closed, where nothing better is known."""
 
@@ -31,6 +32,14 @@ class FinishedText:
     ordinal: int
     text: str
     finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartialText:
+    """What a call had said when it broke: with what it continued, the whole text so far."""
+
+    ordinal: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,10 @@ class AttemptLedger:
         """Keep the ledger in `database`."""
         self._database = database
 
-    async def begin(self, interaction_id: str, call: PlannedCall, now: datetime) -> int | FinishedText | None:
-        """Open the row of a new call and close those of lost workers.
+    async def begin(
+        self, interaction_id: str, call: PlannedCall, now: datetime, skipped: Sequence[SkippedCall] = ()
+    ) -> int | FinishedText | None:
+        """Open the row of a new call, close those of lost workers, and note once who was passed over before it.
 
         Returns:
             The call's ordinal in the interaction, from 1; the answer where it is kept already, for a worker thought
@@ -73,33 +84,53 @@ class AttemptLedger:
                 select(func.max(attempts.c.ordinal)).where(attempts.c.interaction_id == interaction_id)
             )
             ordinal = (latest or 0) + 1
+            common = {
+                "interaction_id": interaction_id,
+                "user_id": owner.user_id,
+                "persona_id": owner.persona_id,
+                "day": now.astimezone(UTC).date().isoformat(),
+                "started_at": now,
+            }
+            for one in await _untold(connection, interaction_id, skipped):
+                await connection.execute(insert(attempts).values(**common, ordinal=ordinal, **_skipped_columns(one)))
+                ordinal += 1
             await connection.execute(
                 insert(attempts).values(
-                    interaction_id=interaction_id,
+                    **common,
                     ordinal=ordinal,
                     place=call.place,
-                    user_id=owner.user_id,
-                    persona_id=owner.persona_id,
-                    day=now.astimezone(UTC).date().isoformat(),
                     provider=call.provider,
                     model=call.model,
-                    started_at=now,
                     billable=True,
                 )
             )
             return ordinal
 
+    async def identify(self, interaction_id: str, ordinal: int, generation_id: str) -> None:
+        """Note under which id the upstream knows a call that is still open: should its worker be lost, this stays."""
+        async with self._database.write() as connection:
+            await _write_open(connection, interaction_id, ordinal, generation_id=generation_id)
+
     async def succeed(
-        self, interaction_id: str, place: int, ordinal: int, completion: ChatCompletion, timing: Timing
+        self,
+        interaction_id: str,
+        place: int,
+        ordinal: int,
+        completion: ChatCompletion,
+        timing: Timing,
+        *,
+        estimated_cost_usd: float | None = None,
     ) -> bool:
-        """Close a call's row and keep its text, in one transaction; done twice, it is as done once.
+        """Close a call's row, keep its text and forget the model's failures, in one transaction.
+
+        Done twice, it is as done once.
 
         Returns:
             False when a newer call has begun, or the interaction has ended: then nothing was written.
         """
-        usage = completion.usage or Usage()
+        usage = (completion.usage or Usage()).model_dump() | {"estimated_cost_usd": estimated_cost_usd}
         async with self._database.write() as connection:
-            closed = await _close(
+            closed = await _write_open(
                 connection,
                 interaction_id,
                 ordinal,
@@ -109,9 +140,9 @@ class AttemptLedger:
                 generation_id=completion.generation_id,
                 duration_ms=timing.duration_ms,
                 first_token_ms=timing.first_token_ms,
-                **usage.model_dump(),
+                **usage,
             )
-            if closed:
+            if closed is not None:
                 await connection.execute(
                     insert(completions).values(
                         interaction_id=interaction_id,
@@ -121,6 +152,7 @@ class AttemptLedger:
                         finish_reason=completion.finish_reason,
                     )
                 )
+                await forget(connection, closed.provider, closed.model)
                 return True
             kept = await _finished_text(connection, interaction_id, place)
             return kept is not None and kept.ordinal == ordinal
@@ -134,14 +166,16 @@ class AttemptLedger:
         *,
         wait_ms: int | None = None,
         status: AttemptStatus = AttemptStatus.FAILED,
+        partial: str | None = None,
+        estimated_cost_usd: float | None = None,
     ) -> bool:
-        """Close a call's row with its error.
+        """Close a call's row with its error, and keep what it had said by then.
 
         Returns:
             False when it is closed already, by a newer call or the interaction's end: then nothing was written.
         """
         async with self._database.write() as connection:
-            return await _close(
+            closed = await _write_open(
                 connection,
                 interaction_id,
                 ordinal,
@@ -155,10 +189,19 @@ class AttemptLedger:
                 duration_ms=timing.duration_ms,
                 first_token_ms=timing.first_token_ms,
                 wait_ms=wait_ms,
+                estimated_cost_usd=estimated_cost_usd,
             )
+            if closed is not None and partial is not None:
+                await connection.execute(
+                    insert(partials).values(interaction_id=interaction_id, ordinal=ordinal, text=partial)
+                )
+            return closed is not None
 
     async def attempts(self, interaction_id: str, place: int | None = None) -> list[Attempt]:
-        """Return the calls that have ended, in order; only those of one place when it is given."""
+        """Return the calls that have ended, in order, and the models that were passed over.
+
+        With `place`, only the calls that were made for that place of the plan.
+        """
         async with self._database.read() as connection:
             return await read_attempts(connection, interaction_id, place)
 
@@ -166,6 +209,11 @@ class AttemptLedger:
         """Return the answer kept for a place of the plan, or None."""
         async with self._database.read() as connection:
             return await _finished_text(connection, interaction_id, place)
+
+    async def partial_text(self, interaction_id: str) -> PartialText | None:
+        """Return what the last broken call that had said something said, or None."""
+        async with self._database.read() as connection:
+            return await read_partial(connection, interaction_id)
 
     async def answered_place(self, interaction_id: str) -> int | None:
         """Return the first place of the plan whose answer is kept, or None."""
@@ -196,44 +244,44 @@ async def _finished_text(connection: AsyncConnection, interaction_id: str, place
     return None if row is None else FinishedText(row.ordinal, row.text, row.finish_reason)
 
 
-async def read_attempts(connection: AsyncConnection, interaction_id: str, place: int | None = None) -> list[Attempt]:
-    """Return the ended calls of an interaction, in order."""
+async def read_partial(connection: AsyncConnection, interaction_id: str) -> PartialText | None:
+    """Return what the last broken call that had said something said, or None."""
     query = (
-        select(attempts)
-        .where(attempts.c.interaction_id == interaction_id, attempts.c.status.is_not(None))
-        .order_by(attempts.c.ordinal)
+        select(partials).where(partials.c.interaction_id == interaction_id).order_by(partials.c.ordinal.desc()).limit(1)
     )
-    if place is not None:
-        query = query.where(attempts.c.place == place)
-    return [_attempt(row) for row in await connection.execute(query)]
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else PartialText(row.ordinal, row.text)
 
 
-def total_usage(calls: Sequence[Attempt]) -> Usage:
-    """Return what an interaction used in all.
-
-    Tokens are those that were reported. The cost is None as soon as one call that may have generated something did
-    not report its own: a sum that leaves out an unknown would be a claim. Calls that were refused cost nothing.
-    """
-    billable = [call.usage for call in calls if call.usage is not None]
-    totals: dict[str, float | None] = {}
-    for field in _USAGE_FIELDS:
-        known = [value for usage in billable if (value := getattr(usage, field)) is not None]
-        totals[field] = sum(known) if known else None
-    if calls and all(usage.cost_usd is not None for usage in billable):
-        totals["cost_usd"] = totals["cost_usd"] or 0.0
-    else:
-        totals["cost_usd"] = None
-    return Usage.model_validate(totals)
+async def _untold(
+    connection: AsyncConnection, interaction_id: str, skipped: Sequence[SkippedCall]
+) -> Sequence[SkippedCall]:
+    """Return those who were passed over and have no row that says so: a call that is retried brings them again."""
+    if not skipped:
+        return ()
+    query = select(attempts.c.place).where(
+        attempts.c.interaction_id == interaction_id, attempts.c.status == AttemptStatus.SKIPPED
+    )
+    told = set(await connection.scalars(query))
+    return [one for one in skipped if one.call.place not in told]
 
 
-def _attempt(row: Row[Any]) -> Attempt:
-    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name for a row as a mapping
-    own = {name: columns[name] for name in Attempt.model_fields if name in columns}
-    usage = Usage(**{name: columns[name] for name in _USAGE_FIELDS}) if row.billable else None
-    return Attempt(**own, usage=usage)
+def _skipped_columns(skipped: SkippedCall) -> dict[str, Any]:
+    return {
+        "place": skipped.call.place,
+        "provider": skipped.call.provider,
+        "model": skipped.call.model,
+        "status": AttemptStatus.SKIPPED,
+        "error_type": skipped.error_type,
+        "detail": one_line(skipped.reason),
+        "billable": False,
+    }
 
 
-async def _close(connection: AsyncConnection, interaction_id: str, ordinal: int, **values: Any) -> bool:
+async def _write_open(
+    connection: AsyncConnection, interaction_id: str, ordinal: int, **values: Any
+) -> Row[tuple[str, str]] | None:
+    """Write to a call's row if it is still open, and return which model's it is; None where it is closed."""
     result = await connection.execute(
         update(attempts)
         .where(
@@ -242,5 +290,6 @@ async def _close(connection: AsyncConnection, interaction_id: str, ordinal: int,
             attempts.c.status.is_(None),
         )
         .values(**values)
+        .returning(attempts.c.provider, attempts.c.model)
     )
-    return result.rowcount == 1
+    return result.one_or_none()

@@ -43,7 +43,6 @@ class PromptBuilder:
         planner: ModelPlanner,
         events: EventBus,
         limits: CallLimits,
-        memory_token_budget: int,
     ) -> None:
         """Build from `personas`, `agents` and `conversations`; `limits` go into every plan."""
         self._store = store
@@ -53,7 +52,6 @@ class PromptBuilder:
         self._planner = planner
         self._events = events
         self._limits = limits
-        self._memory_token_budget = memory_token_budget
 
     async def build(self, interaction_id: str, window: MemoryWindow | None) -> PromptPlan:
         """Build the prompt of an interaction, keep it, and return the plan: without calls where it has ended already.
@@ -93,7 +91,7 @@ class PromptBuilder:
             _first_of(request.temperature, temperature_of(choice.agent), persona.temperature, DEFAULT_TEMPERATURE),
             request.max_tokens or persona.max_tokens,
         )
-        plan = self._planner.plan(request, persona)
+        plan = await self._planner.plan(request, persona)
         tokens = sum(_tokens(message) for message in messages)
         await self._store.save_prompt(
             request.interaction_id,
@@ -101,7 +99,7 @@ class PromptBuilder:
             {
                 "persona": {"id": persona.id, "name": persona.name, "version": persona.version},
                 "agent": {"name": choice.name, "forced": choice.forced, "scores": choice.scores},
-                "memory": self._explain_memory(window),
+                "memory": _explain_memory(window),
                 "budget": _explain_budget(messages, window, tokens),
                 "plan": _explain_plan(plan),
             },
@@ -115,7 +113,7 @@ class PromptBuilder:
         if not await self._store.begin_completion(request.interaction_id):
             return PromptPlan(limits=self._limits)
         prompt = await self._store.prompt(request.interaction_id)
-        plan = self._planner.plan(request)
+        plan = await self._planner.plan(request)
         tokens = sum(_tokens(message) for message in prompt.messages)
         await self._store.save_prompt(
             request.interaction_id, prompt, {"budget": {"total": tokens}, "plan": _explain_plan(plan)}
@@ -135,25 +133,27 @@ class PromptBuilder:
             persona_version=persona and persona.version,
             calls=plan.calls,
             limits=self._limits,
+            after_output=plan.after_output,
         )
 
-    def _explain_memory(self, window: MemoryWindow) -> dict[str, Any]:
-        budget = self._memory_token_budget
-        return {
-            "used": {
-                "messages": window.messages,
-                "tokens": window.tokens,
-                "first_sequence": window.first_sequence,
-                "last_sequence": window.last_sequence,
-            },
-            "dropped": {
-                "messages": window.dropped,
-                "reason": f"the budget of {budget} estimated tokens was spent on newer ones"
-                if window.dropped
-                else None,
-            },
-            "token_budget": budget,
-        }
+
+def _explain_memory(window: MemoryWindow) -> dict[str, Any]:
+    return {
+        "used": {
+            "messages": window.messages,
+            "tokens": window.tokens,
+            "first_sequence": window.first_sequence,
+            "last_sequence": window.last_sequence,
+        },
+        "dropped": {
+            "messages": window.dropped,
+            "reason": f"the budget of {window.budget} estimated tokens was spent on newer ones"
+            if window.dropped
+            else None,
+        },
+        "token_budget": window.budget,
+        "token_budget_reason": window.budget_reason or "MEMORY_TOKEN_BUDGET",
+    }
 
 
 def _explain_budget(messages: list[Message], window: MemoryWindow, total: int) -> dict[str, int]:
@@ -164,10 +164,21 @@ def _explain_budget(messages: list[Message], window: MemoryWindow, total: int) -
 
 def _explain_plan(plan: ModelPlan) -> dict[str, Any]:
     return {
-        "models": [call.model_dump() for call in plan.calls],
+        "models": [call.model_dump(mode="json") for call in plan.calls],
         "model_from": plan.model_from,
         "fallbacks_from": plan.fallbacks_from,
-        "skipped": [],
+        "after_output": plan.after_output,
+        "after_output_from": plan.after_output_from,
+        "skipped": [
+            {
+                "provider": call.provider,
+                "model": call.model,
+                "error_type": call.cooling_error,
+                "reason": call.cooling,
+            }
+            for call in plan.calls
+            if call.cooling
+        ],
     }
 
 

@@ -1,5 +1,6 @@
 """What can be read of an interaction: where it stands, what was asked, what was sent, and why it came out so."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,8 @@ from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import (
+    AfterOutput,
+    Attempt,
     CompletionRequest,
     InteractionError,
     InteractionKind,
@@ -18,7 +21,8 @@ from core.orchestrator.contracts import (
     workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType, UnknownResourceError
-from core.orchestrator.interactions.ledger import read_attempts, total_usage
+from core.orchestrator.interactions.attempts import read_attempts, total_usage
+from core.orchestrator.interactions.ledger import read_partial
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import completions, interactions, prompts
 
@@ -83,6 +87,14 @@ class InteractionReader:
             raise UnknownResourceError("prompt", interaction_id)
         return Prompt(row.messages, row.temperature, row.max_tokens)
 
+    async def after_output(self, interaction_id: str) -> AfterOutput:
+        """Return what was decided, when the models were planned, to follow a call that breaks after some output."""
+        async with self._database.read() as connection:
+            explanation = await connection.scalar(
+                select(prompts.c.explanation).where(prompts.c.interaction_id == interaction_id)
+            )
+        return AfterOutput((explanation or {}).get("plan", {}).get("after_output", AfterOutput.RESTART))
+
     async def explanation(self, interaction_id: str) -> dict[str, Any]:
         """Return why an interaction came out as it did; `prompt` and the rest are absent until they are known.
 
@@ -135,18 +147,7 @@ async def read_view(connection: AsyncConnection, interaction_id: str) -> Interac
     """
     row = known(await find_row(connection, interaction_id), interaction_id)
     attempts = await read_attempts(connection, interaction_id)
-    answer = None
-    finish_reason = None
-    if row.answered_place is not None:
-        finished = (
-            await connection.execute(
-                select(completions.c.ordinal, completions.c.finish_reason).where(
-                    completions.c.interaction_id == interaction_id, completions.c.place == row.answered_place
-                )
-            )
-        ).one()
-        finish_reason = finished.finish_reason
-        answer = next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal)
+    answer, finish_reason = await _answering(connection, row, attempts)
     return InteractionView(
         message=row.reply,
         persona_id=row.persona_id,
@@ -166,3 +167,22 @@ async def read_view(connection: AsyncConnection, interaction_id: str) -> Interac
         attempts=attempts,
         response_time_ms=round((row.ended_at - row.created_at).total_seconds() * 1000) if row.ended_at else None,
     )
+
+
+async def _answering(
+    connection: AsyncConnection, row: Row[Any], attempts: Sequence[Attempt]
+) -> tuple[Attempt | None, str | None]:
+    """Return the call whose text the reply is, whole or broken, and how a whole one finished."""
+    if row.status == InteractionStatus.INCOMPLETE:
+        partial = await read_partial(connection, row.interaction_id)
+        return next((attempt for attempt in attempts if partial and attempt.ordinal == partial.ordinal), None), None
+    if row.answered_place is None:
+        return None, None
+    finished = (
+        await connection.execute(
+            select(completions.c.ordinal, completions.c.finish_reason).where(
+                completions.c.interaction_id == row.interaction_id, completions.c.place == row.answered_place
+            )
+        )
+    ).one()
+    return next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal), finished.finish_reason

@@ -5,6 +5,7 @@ import logging
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.guards import reply_of
 from core.orchestrator.contracts import (
+    AfterOutput,
     InteractionError,
     InteractionRequest,
     InteractionStatus,
@@ -20,8 +21,10 @@ from core.orchestrator.events import (
     InteractionCompleted,
     InteractionEvent,
     InteractionFailed,
+    InteractionIncomplete,
 )
 from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.runs import Runs
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
@@ -48,6 +51,7 @@ class Results:
         agents: Registry[Agent],
         events: EventBus,
         runs: Runs,
+        reconciliation: Reconciliation,
     ) -> None:
         """End interactions in `store`, in the voices of `personas`; who waits in line is told through `runs`."""
         self._store = store
@@ -56,6 +60,7 @@ class Results:
         self._agents = agents
         self._events = events
         self._runs = runs
+        self._reconciliation = reconciliation
 
     async def keep(self, results: StoreResults) -> InteractionView:
         """End an interaction, unless it has ended; tell the subscribers, and the next turn of the session.
@@ -72,6 +77,7 @@ class Results:
             self._events.publish(_event_of(ended.view))
         if ended.following is not None:
             await self._runs.free_place(workflow_id_of(ended.following))
+        await self._reconciliation.begin_if_due(ended.view)
         return ended.view
 
     async def _ending(self, results: StoreResults) -> Ending:
@@ -86,10 +92,20 @@ class Results:
         error = results.error or _LOST_ANSWER
         if error.type is ErrorType.CANCELLED:
             return Ending(InteractionStatus.CANCELLED, error=error)
+        kept = await self._kept_part(results.interaction_id)
+        if kept is not None:
+            return Ending(InteractionStatus.INCOMPLETE, reply=kept, error=error)
         if isinstance(request, InteractionRequest) and request.on_failure is OnFailure.REPLY:
             line = self._fallback_line(request.persona_id)
             return Ending(InteractionStatus.FAILED, reply=line, degraded=True, error=error)
         return Ending(InteractionStatus.FAILED, error=error)
+
+    async def _kept_part(self, interaction_id: str) -> str | None:
+        """Return the part of a reply that is to be kept, as the model wrote it: what it lacks cannot be styled."""
+        partial = await self._ledger.partial_text(interaction_id)
+        if partial is None or await self._store.after_output(interaction_id) is AfterOutput.RESTART:
+            return None
+        return partial.text
 
     async def _in_character(self, request: InteractionRequest, text: str) -> str:
         """Return the text in the persona's style; as the model wrote it when persona or agent are gone since."""
@@ -110,6 +126,8 @@ def _event_of(view: InteractionView) -> InteractionEvent:
     match view.status:
         case InteractionStatus.COMPLETED:
             return InteractionCompleted(interaction_id=view.interaction_id, response=view)
+        case InteractionStatus.INCOMPLETE:
+            return InteractionIncomplete(interaction_id=view.interaction_id, response=view)
         case InteractionStatus.CANCELLED:
             return InteractionCancelled(interaction_id=view.interaction_id, response=view)
         case _:

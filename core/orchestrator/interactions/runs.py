@@ -24,5 +24,12 @@ class Runs(Protocol):
     async def state(self, workflow_id: str) -> RunState:
         """Return what Temporal knows of a workflow; RUNNING when it cannot be asked."""
 
+    async def reconcile(self, interaction_id: str) -> None:
+        """Have what the broken calls of an interaction cost looked up in the background.
+
+        Nothing happens while that is done already. A start that fails is logged: the next worker that starts makes it
+        good.
+        """
+
     async def free_place(self, workflow_id: str) -> None:
         """Tell a waiting turn that the one before it has ended; nothing happens when it does not run."""

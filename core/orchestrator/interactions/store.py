@@ -6,14 +6,14 @@ it recorded. Every write is keyed by the interaction, so that a retried step cha
 A turn's messages have numbers fixed when it is opened: turn n holds the user's message 2n-1 and the reply 2n.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import (
     CompletionRequest,
     InteractionError,
@@ -30,13 +30,6 @@ from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, prompts, sessions
 from core.orchestrator.tokens import estimate_tokens
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """Return the present moment, in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

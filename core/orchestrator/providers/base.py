@@ -17,7 +17,7 @@ from core.orchestrator.contracts import Message, ModelInfo, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError
 from core.orchestrator.providers.untrusted import as_text, one_line
 
-_LABEL_CHARACTERS = 200
+LABEL_CHARACTERS = 200
 """A label of an upstream ends up in columns and search attributes; a longer one says no more."""
 
 
@@ -29,7 +29,7 @@ def _sound(text: object) -> object:
 
 
 def _short(text: object) -> object:
-    return one_line(text, _LABEL_CHARACTERS) if isinstance(text, str) else text
+    return one_line(text, LABEL_CHARACTERS) if isinstance(text, str) else text
 
 
 def _plausible(usage: Usage | None) -> Usage | None:
@@ -166,6 +166,11 @@ class LLMProvider(ABC):
             LLMProviderError: the provider could not be asked.
         """
         return ()
+
+    @property
+    def models_source(self) -> str:
+        """Where `list_models` looks, such as an address: what another source listed is not taken for its answer."""
+        return ""
 
     async def aclose(self) -> None:  # noqa: B027 - optional for implementers
         """Release connections. Called once, when the process stops."""

@@ -2,8 +2,7 @@
 
 A 200 is no success: OpenRouter sends it once an upstream provider accepts, before any token, and keeps it when that
 provider then fails. So an answer counts only when it is whole (a finish_reason or `[DONE]`) and says something; all
-else is an error with a posture. Framing is the business of `httpx_sse`, which splits lines as the SSE specification
-says: a U+2028 or NEL inside a text ends no line.
+else is an error with a posture.
 """
 
 import codecs
@@ -12,66 +11,88 @@ from contextlib import aclosing
 from typing import Any
 
 import httpx
-from httpx_sse import EventSource
 
 from core.orchestrator.errors import LLMProviderError
 from core.orchestrator.providers import failure_kinds as kinds
-from core.orchestrator.providers.base import ChatCompletion
+from core.orchestrator.providers.base import LABEL_CHARACTERS, CallAccepted, ChatCompletion
+from core.orchestrator.providers.chat_framing import DONE, objects_of
 from core.orchestrator.providers.classification import failure, from_error
 from core.orchestrator.providers.failure_kinds import Kind
+from core.orchestrator.providers.redaction import Redactor
 from core.orchestrator.providers.timing import DataTimer
-from core.orchestrator.providers.untrusted import NOTHING, as_mapping, as_text, one_line, parse_json
+from core.orchestrator.providers.untrusted import NOTHING, as_mapping, as_text, one_line
 from core.orchestrator.providers.usage import read_usage
 
-_BOM = codecs.BOM_UTF8
-_LONGEST_BODY = 16 * 1024 * 1024
-_DONE: Mapping[str, Any] = {"done": True}
-"""Stands for `[DONE]`, and for the end of a JSON body; compared by identity."""
+_GENERATED = ("content", "refusal", "reasoning", "reasoning_content", "reasoning_details", "tool_calls")
+"""The fields of a message or delta that cost tokens."""
 
 
 async def read_chat_answer(
-    chunks: AsyncIterator[bytes], timer: DataTimer
-) -> AsyncGenerator[str | ChatCompletion, None]:
-    """Read pieces of text, then one `ChatCompletion` whose content they are.
+    chunks: AsyncIterator[bytes],
+    timer: DataTimer,
+    *,
+    redactor: Redactor,
+    generation_id: str | None = None,
+) -> AsyncGenerator[str | CallAccepted | ChatCompletion, None]:
+    """Read pieces of text, then one `ChatCompletion` whose content they are; before them, the id of the call if known.
 
     Args:
         chunks: the decoded body, cut anywhere: an SSE stream, or the JSON that some servers send instead of one.
             It raises `LLMProviderError` where the connection breaks, and stays open when this iterator ends.
         timer: started when the request was.
+        redactor: takes the key out of what is read.
+        generation_id: what the head of the answer called the call; by default its first chunk does.
 
     Raises:
         LLMProviderError: there is no whole answer.
     """
-    answer = ChatAnswer()
-    async with aclosing(_objects(chunks)) as objects:
-        while not answer.is_done:
-            try:
-                async with timer.limit():
-                    received = await anext(objects, None)
-            except LLMProviderError:
-                if answer.finish_reason is None:
-                    raise
-                break  # the text had ended; only usage or the closing marks are missing
-            if received is None:
-                break
-            timer.data_seen = True
-            if piece := answer.add(received):
-                yield piece
-    if tail := answer.end():
-        yield tail
-    yield answer.completion()
+    answer = ChatAnswer(redactor, generation_id)
+    accepted = generation_id is not None
+    if generation_id is not None:
+        yield CallAccepted(generation_id)
+    try:
+        async with aclosing(objects_of(chunks)) as objects:
+            while not answer.is_done:
+                try:
+                    async with timer.limit():
+                        received = await anext(objects, None)
+                except LLMProviderError:
+                    if answer.finish_reason is None:
+                        raise
+                    break  # the text had ended; only usage or the closing marks are missing
+                if received is None:
+                    break
+                timer.data_seen = True
+                piece = answer.add(received)
+                if answer.generation_id and not accepted:
+                    accepted = True
+                    yield CallAccepted(answer.generation_id)
+                if piece:
+                    yield piece
+        if tail := answer.end():
+            yield tail
+        completion = answer.completion()
+    except LLMProviderError as error:
+        error.generation_id = error.generation_id or answer.generation_id
+        if rest := answer.break_off():
+            yield rest
+        raise
+    yield completion
 
 
 class ChatAnswer:
     """One answer while it arrives, in chunks of a stream or whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, redactor: Redactor, generation_id: str | None = None) -> None:
         self.is_done = False
         self.finish_reason: str | None = None
-        self._text = _Text()
+        self.generation_id = generation_id
+        self._redactor = redactor
+        self._text = _Text(redactor)
         self._refusal = ""
         self._calls_tools = False
         self._has_choices = False
+        self._has_output = False
         self._facts: dict[str, str] = {}
         self._usage = read_usage(None)
 
@@ -81,23 +102,20 @@ class ChatAnswer:
         Raises:
             LLMProviderError: the chunk reports an error.
         """
-        if chunk is _DONE:
+        if chunk is DONE:
             self.is_done = True
             return ""
+        self._take_facts(chunk)
         choices = chunk.get("choices")
         choice = as_mapping(choices[0]) if isinstance(choices, list) and choices else NOTHING
-        if error := chunk.get("error") or choice.get("error"):
-            raise from_error(error, http_status=httpx.codes.OK, output_seen=bool(self._text))
-        for name in ("id", "model", "provider"):
-            if value := as_text(chunk.get(name)):
-                self._facts[name] = value
-        # Counted once: the last report stands, in whichever of three shapes it came, and however often.
-        self._usage = read_usage(chunk.get("usage")) or self._usage
+        message = as_mapping(choice.get("delta")) or as_mapping(choice.get("message"))
+        self._has_output |= any(message.get(field) for field in _GENERATED)
+        if error := chunk.get("error") or choice.get("error") or (chunk.get("object") == "error" and chunk):
+            raise from_error(error, http_status=httpx.codes.OK, output_seen=self._has_output)
         if not choice:
             return ""
         self._has_choices = True
         self.finish_reason = as_text(choice.get("finish_reason")) or self.finish_reason
-        message = as_mapping(choice.get("delta")) or as_mapping(choice.get("message"))
         self._calls_tools |= bool(message.get("tool_calls") or message.get("function_call"))
         self._refusal += as_text(message.get("refusal")) or ""
         return self._text.add(_text_of(message.get("content")))
@@ -107,8 +125,12 @@ class ChatAnswer:
         tail = self._text.end()
         if self._has_ended and not self._text and self._refusal.strip():
             self.finish_reason = "content_filter"
-            tail = self._text.add(self._refusal)
+            tail += self._text.add(self._refusal) + self._text.end()
         return tail
+
+    def break_off(self) -> str:
+        """Return the text that was held back when the answer broke."""
+        return self._text.release()
 
     def completion(self) -> ChatCompletion:
         """Return the whole answer.
@@ -122,12 +144,24 @@ class ChatAnswer:
             raise failure(kind, message, http_status=httpx.codes.OK, known_free=known_free)
         return ChatCompletion(
             content=str(self._text),
-            model=self._facts.get("model"),
-            upstream_provider=self._facts.get("provider"),
-            finish_reason=self.finish_reason,
+            model=self._label(self._facts.get("model")),
+            upstream_provider=self._label(self._facts.get("provider")),
+            finish_reason=self._label(self.finish_reason),
             usage=self._usage,
-            generation_id=self._facts.get("id"),
+            generation_id=self.generation_id,
         )
+
+    def _take_facts(self, chunk: Mapping[str, Any]) -> None:
+        for name in ("model", "provider"):
+            if value := as_text(chunk.get(name)):
+                self._facts[name] = value
+        if self.generation_id is None:
+            self.generation_id = self._redactor.identity(one_line(chunk.get("id"), LABEL_CHARACTERS))
+        # Counted once: the last report stands, in whichever of three shapes it came, and however often.
+        self._usage = read_usage(chunk.get("usage")) or self._usage
+
+    def _label(self, text: str | None) -> str | None:
+        return self._redactor.line(one_line(text, LABEL_CHARACTERS)) or None
 
     @property
     def _has_ended(self) -> bool:
@@ -160,21 +194,27 @@ class _Text:
     """Text that arrives in pieces, made safe for every encoder and database on its way.
 
     JSON may escape a character outside the BMP as two surrogates, and an upstream may cut between them: the first
-    half waits for the second. What stays alone becomes U+FFFD. NUL, which PostgreSQL refuses, is dropped.
+    half waits for the second. What stays alone becomes U+FFFD. NUL, which PostgreSQL refuses, is dropped. Only then is
+    the key looked for: nothing can be taken out of it any more that would make it whole.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, redactor: Redactor) -> None:
         self._pieces: list[str] = []
+        self._safe = redactor.text()
         self._joiner = codecs.getincrementaldecoder("utf-16-le")("replace")
 
     def add(self, piece: str) -> str:
-        return self._keep(self._joiner.decode(piece.encode("utf-16-le", "surrogatepass")))
+        whole = self._joiner.decode(piece.encode("utf-16-le", "surrogatepass"))
+        return self._keep(self._safe.add(whole.replace("\0", "")))
 
     def end(self) -> str:
-        return self._keep(self._joiner.decode(b"", final=True))
+        last = self._joiner.decode(b"", final=True)
+        return self._keep(self._safe.add(last) + self._safe.end())
+
+    def release(self) -> str:
+        return self._keep(self._safe.end())
 
     def _keep(self, piece: str) -> str:
-        piece = piece.replace("\0", "")
         if piece:
             self._pieces.append(piece)
         return piece
@@ -191,65 +231,3 @@ def _text_of(content: object) -> str:
     if isinstance(content, list):
         return "".join(_text_of(as_mapping(part).get("text")) for part in content)
     return content if isinstance(content, str) else ""
-
-
-async def _objects(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Mapping[str, Any], None]:
-    """Yield the JSON objects of a body, `_DONE` after the last one if the server said that it was."""
-    head = b""
-    async for chunk in chunks:
-        # Blanks keep the line alive and are no data; the first bytes that are say what kind of body this is.
-        head = (head + chunk).lstrip().removeprefix(_BOM)
-        if len(head) >= len(_BOM):
-            break
-    if head.startswith(b"<"):
-        raise failure(kinds.MALFORMED, "the upstream sent markup instead of an answer")
-    source = _whole(head, chunks) if head.startswith((b"{", b"[")) else _events(head, chunks)
-    async with aclosing(source) as objects:
-        async for found in objects:
-            yield found
-
-
-async def _whole(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Mapping[str, Any], None]:
-    """Read one JSON body, with a sign of life for every part that is more than blanks."""
-    body = bytearray(head)
-    yield NOTHING
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > _LONGEST_BODY:
-            raise failure(kinds.MALFORMED, "the upstream's answer is too long to be one")
-        if not chunk.isspace():
-            yield NOTHING
-    completion = as_mapping(parse_json(bytes(body)))
-    if not {"choices", "error"} & completion.keys():
-        raise failure(kinds.MALFORMED, "the upstream sent JSON that is no chat completion")
-    yield completion
-    yield _DONE
-
-
-async def _events(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Mapping[str, Any], None]:
-    """Read the events of an SSE stream."""
-
-    async def body() -> AsyncIterator[bytes]:
-        yield head
-        async for chunk in chunks:
-            yield chunk
-        # The specification drops an event that no blank line ends. A server that closes right after its last line
-        # has still said everything, and half an event is no JSON, so ending it here cannot invent anything.
-        yield b"\n\n"
-
-    response = httpx.Response(httpx.codes.OK, headers={"Content-Type": "text/event-stream"}, content=body())
-    illegible = False
-    async with aclosing(EventSource(response).aiter_sse()) as events:
-        async for event in events:
-            if not event.data.strip():
-                continue
-            if illegible:  # and not the last event of a stream that was cut off in the middle of it
-                raise failure(kinds.MALFORMED, "the upstream sent an event that is no JSON object")
-            if event.data.strip() == "[DONE]":
-                yield _DONE
-                return
-            found = parse_json(event.data)
-            illegible = not isinstance(found, dict)
-            if event.event == "error" and isinstance(found, dict):
-                found = {"error": found.get("error") or found}
-            yield as_mapping(found)

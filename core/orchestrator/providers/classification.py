@@ -195,11 +195,18 @@ def _by_status(status: int | None) -> Kind | None:
     return kinds.SERVER_ERROR if httpx.codes.is_server_error(status) else None
 
 
+_TOO_LONG = ("maximum context length", "maximum model length", "available context size")
+"""OpenRouter and OpenAI, vLLM, llama.cpp."""
+
 _REFINEMENTS: tuple[tuple[frozenset[Kind], Callable[[_Report], bool], Kind], ...] = (
     (frozenset({kinds.RATE_LIMITED}), lambda report: report.says("free-models-per-day"), kinds.FREE_DAY_SPENT),
     (frozenset({kinds.RATE_LIMITED}), lambda report: report.says("free-models-per-min"), kinds.FREE_MINUTE_SPENT),
     (frozenset({kinds.INVALID_REQUEST}), lambda report: report.says("not a valid model id"), kinds.UNKNOWN_MODEL),
-    (frozenset({kinds.INVALID_REQUEST}), lambda report: report.says("maximum context length"), kinds.CONTEXT_TOO_LONG),
+    (
+        frozenset({kinds.INVALID_REQUEST}),
+        lambda report: any(report.says(phrase) for phrase in _TOO_LONG),
+        kinds.CONTEXT_TOO_LONG,
+    ),
     # Moderation names what it found in the INPUT; `content_policy_violation` alone is one model's opinion.
     (
         frozenset({kinds.FORBIDDEN, kinds.UNWILLING, kinds.INVALID_REQUEST}),
@@ -217,6 +224,12 @@ _REFINEMENTS: tuple[tuple[frozenset[Kind], Callable[[_Report], bool], Kind], ...
         frozenset({kinds.FORBIDDEN, kinds.NO_CREDIT}),
         lambda report: report.says("key limit") or report.limit_source not in {"", "openrouter_credits"},
         kinds.LIMIT_SPENT,
+    ),
+    # The provider's own 401, 402 or 403, passed on like its 400: it speaks of the router's account there, or of ours.
+    (
+        frozenset({kinds.UNAUTHENTICATED, kinds.FORBIDDEN, kinds.NO_CREDIT}),
+        lambda report: not report.limit_source and report.carries("provider_name", "raw"),
+        kinds.ACCOUNT_REFUSED_BY_PROVIDER,
     ),
 )
 """Generic kinds that the message or the metadata can make precise: the first that applies counts."""

@@ -44,13 +44,13 @@ class Kind:
     billing: Billing = Billing.NO
 
 
-_FAIL, _NEXT = NextStep.FAIL, NextStep.NEXT_MODEL
+_FAIL, _NEXT, _ELSEWHERE = NextStep.FAIL, NextStep.NEXT_MODEL, NextStep.NEXT_PROVIDER
 
-# --- the account --------------------------------------------------------------------------------------------------
-UNAUTHENTICATED = Kind(LLMProviderAuthenticationError, ErrorType.AUTHENTICATION, 1, _FAIL)
-FORBIDDEN = Kind(LLMProviderAuthenticationError, ErrorType.AUTHENTICATION, 1, _FAIL)
-NO_CREDIT = Kind(LLMProviderResourceExhaustedError, ErrorType.CREDIT, 1, _FAIL)
-LIMIT_SPENT = Kind(LLMProviderResourceExhaustedError, ErrorType.QUOTA, 1, _FAIL)
+# --- the account: whatever is asked of this provider, it refuses; another provider's model may answer --------------
+UNAUTHENTICATED = Kind(LLMProviderAuthenticationError, ErrorType.AUTHENTICATION, 1, _ELSEWHERE)
+FORBIDDEN = Kind(LLMProviderAuthenticationError, ErrorType.AUTHENTICATION, 1, _ELSEWHERE)
+NO_CREDIT = Kind(LLMProviderResourceExhaustedError, ErrorType.CREDIT, 1, _ELSEWHERE)
+LIMIT_SPENT = Kind(LLMProviderResourceExhaustedError, ErrorType.QUOTA, 1, _ELSEWHERE)
 # Requests under way hold the credit; it comes back when they settle.
 CREDIT_IN_FLIGHT = Kind(LLMProviderRateLimitError, ErrorType.RATE_LIMIT, 3, _NEXT)
 
@@ -69,7 +69,10 @@ FLAGGED_INPUT = Kind(LLMProviderInvalidRequestError, ErrorType.MODERATION, 1, _F
 OUTPUT_LIMIT = Kind(LLMProviderInvalidRequestError, ErrorType.OUTPUT_LIMIT, 1, _FAIL, Billing.MAYBE)
 
 # --- the model ----------------------------------------------------------------------------------------------------
-REFUSED_BY_PROVIDER = Kind(LLMProviderModelError, ErrorType.INVALID_REQUEST, 1, _NEXT)
+# The same request may suit another model's provider; when a second one refuses it too, it is the request.
+REFUSED_BY_PROVIDER = Kind(LLMProviderModelError, ErrorType.INVALID_REQUEST, 1, NextStep.NEXT_MODEL_ONCE)
+# Whoever serves the model does not accept the account; ours with the router is in order.
+ACCOUNT_REFUSED_BY_PROVIDER = Kind(LLMProviderAuthenticationError, ErrorType.AUTHENTICATION, 1, _NEXT)
 UNKNOWN_MODEL = Kind(LLMProviderModelError, ErrorType.MODEL_NOT_FOUND, 1, _NEXT)
 UNWILLING = Kind(LLMProviderModelError, ErrorType.CONTENT_POLICY, 1, _NEXT, Billing.IF_ACCEPTED)
 
@@ -118,10 +121,11 @@ BY_WORD = {
     "provider_unavailable": UNAVAILABLE,
     "provider_overloaded": UNAVAILABLE,
     "timeout": TIMED_OUT,
-    # words that upstream providers put into `code` or `type`, and OpenRouter passes on
+    # words that OpenAI and servers like it put into `code` or `type`, also where OpenRouter passes them on
     "invalid_api_key": UNAUTHENTICATED,
     "authentication_error": UNAUTHENTICATED,
     "insufficient_quota": NO_CREDIT,
+    "billing_hard_limit_reached": LIMIT_SPENT,
     "rate_limit_error": RATE_LIMITED,
     "invalid_request_error": INVALID_REQUEST,
     "content_filter": UNWILLING,

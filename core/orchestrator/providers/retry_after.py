@@ -15,6 +15,9 @@ LONGEST = timedelta(days=365)
 _EARLIEST_EPOCH_MS = 100_000_000_000
 """A reset below this (the year 1973 in milliseconds) was written in seconds."""
 
+_EARLIEST_EPOCH = 1_000_000_000
+"""And one below this (the year 2001) counts them from now, as some servers do."""
+
 
 def read_retry_after(
     headers: Mapping[str, str] | None,
@@ -30,15 +33,15 @@ def read_retry_after(
     only for a rate limit (`window_resets`): elsewhere it tells when a window ends that was not the trouble.
     """
     now = now or datetime.now(UTC)
-    for wait in (_of_header(_find(headers, "retry-after"), now), as_number(metadata.get("retry_after_seconds"))):
-        if wait is not None:
-            return _clamp(wait)
-    if window_resets:
-        for holder in (as_mapping(metadata.get("headers")), headers):
-            reset = as_number(_find(holder, "x-ratelimit-reset"))
-            if reset is not None:
-                return _clamp((reset / 1000 if reset > _EARLIEST_EPOCH_MS else reset) - now.timestamp())
-    return None
+    passed_on = as_mapping(metadata.get("headers"))
+    waits = (
+        _of_header(_find(headers, "retry-after"), now),
+        as_number(metadata.get("retry_after_seconds")),
+        _of_header(_find(passed_on, "retry-after"), now),
+        *(_of_reset(_find(holder, "x-ratelimit-reset"), now) for holder in (passed_on, headers) if window_resets),
+    )
+    wait = next((wait for wait in waits if wait is not None), None)
+    return None if wait is None else _clamp(wait)
 
 
 def _of_header(value: object, now: datetime) -> float | None:
@@ -50,6 +53,13 @@ def _of_header(value: object, now: datetime) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def _of_reset(value: object, now: datetime) -> float | None:
+    reset = as_number(value)
+    if reset is None or reset < _EARLIEST_EPOCH:
+        return reset
+    return (reset / 1000 if reset > _EARLIEST_EPOCH_MS else reset) - now.timestamp()
 
 
 def _find(headers: Mapping[str, object] | None, name: str) -> object:

@@ -19,10 +19,10 @@ TEXT_LIMIT = 1_000_000
 _TEXT_BYTES = 1_500_000
 """The same as JSON. A longer text would not fit a workflow's payload, which Temporal limits to 2 MB."""
 
-_IDENTIFYING_LENGTH = 8
+IDENTIFYING_LENGTH = 8
 """A piece of a key this long narrows the key down; anything shorter could be chance."""
 
-_REDACTED = "[redacted]"
+REDACTED = "[redacted]"
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -83,14 +83,14 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     that also occurs in a secret is taken out, however long it is.
     """
     for secret in filter(None, secrets):
-        width = min(_IDENTIFYING_LENGTH, len(secret))
+        width = min(IDENTIFYING_LENGTH, len(secret))
         kept: list[str] = []
         end_of_run = 0
         for start, character in enumerate(text):
             window = text[start : start + width]
             if len(window) == width and window in secret:
                 if start >= end_of_run:
-                    kept.append(_REDACTED)
+                    kept.append(REDACTED)
                 end_of_run = start + width
             if start >= end_of_run:
                 kept.append(character)

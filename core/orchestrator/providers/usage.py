@@ -28,6 +28,22 @@ def read_usage(value: object) -> Usage | None:
     return None if usage == Usage() else usage
 
 
+def read_generation(value: object) -> Usage | None:
+    """Return what OpenRouter's record of a call says it used, in the model's own tokens; None where it says nothing."""
+    record = as_mapping(as_mapping(value).get("data"))
+    return read_usage(
+        {
+            "cost": record.get("total_cost"),
+            "is_byok": record.get("is_byok"),
+            "prompt_tokens": record.get("native_tokens_prompt"),
+            "completion_tokens": record.get("native_tokens_completion"),
+            "prompt_tokens_details": {"cached_tokens": record.get("native_tokens_cached")},
+            "completion_tokens_details": {"reasoning_tokens": record.get("native_tokens_reasoning")},
+            "cost_details": {"upstream_inference_cost": record.get("upstream_inference_cost")},
+        }
+    )
+
+
 def _cost(report: Mapping[str, object]) -> float | None:
     """Return what the call cost in all.
 

@@ -14,7 +14,7 @@ from core.orchestrator.interactions.ledger import AttemptLedger, Timing
 from core.orchestrator.interactions.reader import Prompt
 from core.orchestrator.interactions.runs import Runs, RunState
 from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore
-from core.orchestrator.providers.base import ChatCompletion, LLMProvider
+from core.orchestrator.providers.base import CallAccepted, ChatCompletion, LLMProvider
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 QUICK = Timing(duration_ms=20, first_token_ms=5)
@@ -43,6 +43,7 @@ class FakeRuns(Runs):
     states: dict[str, RunState] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     freed: list[str] = field(default_factory=list)
+    reconciled: list[str] = field(default_factory=list)
 
     async def state(self, workflow_id: str) -> RunState:
         self.asked.append(workflow_id)
@@ -50,6 +51,9 @@ class FakeRuns(Runs):
 
     async def free_place(self, workflow_id: str) -> None:
         self.freed.append(workflow_id)
+
+    async def reconcile(self, interaction_id: str) -> None:
+        self.reconciled.append(interaction_id)
 
 
 def new_id() -> str:
@@ -98,7 +102,7 @@ async def talked(store: InteractionStore, ledger: AttemptLedger, message: str, r
     return interaction_id
 
 
-Step = str | ChatCompletion | BaseException | asyncio.Event | Callable[[], Any]
+Step = str | CallAccepted | ChatCompletion | BaseException | asyncio.Event | Callable[[], Any]
 
 
 class ScriptedProvider(LLMProvider):
@@ -131,7 +135,7 @@ class ScriptedProvider(LLMProvider):
         model: str | None = None,
         temperature: float = 0.7,
         max_tokens: int | None = None,
-    ) -> AsyncGenerator[str | ChatCompletion, None]:
+    ) -> AsyncGenerator[str | CallAccepted | ChatCompletion, None]:
         self.calls.append((messages, model, temperature, max_tokens))
         try:
             for step in self.scripts[len(self.calls) - 1]:
@@ -140,7 +144,7 @@ class ScriptedProvider(LLMProvider):
                 if isinstance(step, asyncio.Event):
                     self.speaking.set()
                     await step.wait()
-                elif isinstance(step, str | ChatCompletion):
+                elif isinstance(step, str | CallAccepted | ChatCompletion):
                     yield step
                 else:
                     step()
@@ -158,6 +162,14 @@ class FlakyLedger(AttemptLedger):
     """So many writes fail before the next one succeeds."""
     lost_answers = 0
     """So many writes are done, but the word of it is lost."""
+
+    identified: asyncio.Event | None = None
+    """Set when the id of a running call is written down."""
+
+    async def identify(self, *args: Any, **kwargs: Any) -> None:
+        await super().identify(*args, **kwargs)
+        if self.identified is not None:
+            self.identified.set()
 
     async def succeed(self, *args: Any, **kwargs: Any) -> bool:
         self._fail_if_away()

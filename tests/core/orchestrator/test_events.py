@@ -14,7 +14,9 @@ from core.orchestrator.events import (
     InteractionCreated,
     InteractionEvent,
     InteractionFailed,
+    InteractionIncomplete,
     InteractionInProgress,
+    TextReset,
 )
 
 STARTED = AttemptStarted(interaction_id="i", attempt=1, model="m")
@@ -24,7 +26,9 @@ ALL: list[InteractionEvent] = [
     InteractionInProgress(interaction_id="i", models=[]),
     STARTED,
     AttemptFailed(interaction_id="i", attempt=1, model="m", error_type=ErrorType.TIMEOUT, next="retry"),
+    TextReset(interaction_id="i", attempt=1),
     InteractionCompleted(interaction_id="i", response=VIEW),
+    InteractionIncomplete(interaction_id="i", response=VIEW),
     InteractionFailed(interaction_id="i", response=VIEW),
     InteractionCancelled(interaction_id="i", response=VIEW),
 ]

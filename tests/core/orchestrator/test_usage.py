@@ -2,8 +2,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from core.orchestrator.contracts import CompletionRequest, PlannedCall, Usage
-from core.orchestrator.errors import LLMProviderServiceError
+from core.orchestrator.contracts import CompletionRequest, PlannedCall, SkippedCall, Usage
+from core.orchestrator.errors import ErrorType, LLMProviderServiceError
 from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.storage.database import Database
@@ -28,11 +28,13 @@ class Books:
         tokens: int | None = None,
         call: PlannedCall = CALL,
         now: datetime = MONDAY,
+        estimate: float | None = None,
     ) -> None:
         ordinal = await self.ledger.begin(interaction_id, call, now)
-        assert ordinal is not None
+        assert isinstance(ordinal, int)
         usage = Usage(prompt_tokens=tokens, completion_tokens=tokens, total_tokens=tokens and 2 * tokens, cost_usd=cost)
-        await self.ledger.succeed(interaction_id, call.place, ordinal, completion(usage=usage), QUICK)
+        done = completion(usage=usage)
+        await self.ledger.succeed(interaction_id, call.place, ordinal, done, QUICK, estimated_cost_usd=estimate)
 
     async def fail(self, interaction_id: str, *, billed: bool, now: datetime = MONDAY) -> None:
         ordinal = await self.ledger.begin(interaction_id, CALL, now)
@@ -152,3 +154,52 @@ async def test_bare_completions_have_no_persona(books: Books) -> None:
     await books.store.open_completion(asked, PROMPT)
     await books.spend(asked.interaction_id, 0.5)
     assert await books.costs(GroupBy.PERSONA) == {None: 0.5}
+
+
+# --- estimates ---
+
+
+async def test_an_estimate_stands_beside_the_known_costs_and_never_among_them(books: Books) -> None:
+    ada = await opened(books.store, user_id="ada", session_id="a")
+    bob = await opened(books.store, user_id="bob", session_id="b")
+    await books.spend(ada, 0.5)
+    await books.spend(ada, estimate=0.25, call=OTHER)
+    await books.spend(bob, estimate=0.125)
+    report = await books.reports.report(GroupBy.USER)
+    assert [
+        (item.key, item.cost_usd, item.unknown_cost_calls, item.estimated_cost_usd)
+        for item in (*report.items, report.total)
+    ] == [("ada", 0.5, 1, 0.25), ("bob", None, 1, 0.125), (None, 0.5, 2, 0.375)]
+
+
+async def test_calls_of_unknown_cost_without_a_price_have_no_estimate(books: Books) -> None:
+    await books.spend(await opened(books.store))
+    total = (await books.reports.report(GroupBy.USER)).total
+    assert (total.unknown_cost_calls, total.estimated_cost_usd) == (1, None)
+
+
+async def test_an_estimate_is_forgotten_where_the_cost_is_known(books: Books) -> None:
+    await books.spend(await opened(books.store), 0.5, estimate=0.25)
+    assert (await books.reports.report(GroupBy.USER)).total.estimated_cost_usd is None
+
+
+async def test_a_model_that_was_passed_over_was_not_called(books: Books) -> None:
+    interaction_id = await opened(books.store)
+    skipped = SkippedCall(call=CALL, error_type=ErrorType.UPSTREAM, reason="it keeps failing")
+    ordinal = await books.ledger.begin(interaction_id, OTHER, MONDAY, [skipped])
+    assert isinstance(ordinal, int)
+    await books.ledger.succeed(interaction_id, OTHER.place, ordinal, completion(), QUICK)
+    report = await books.reports.report(GroupBy.MODEL)
+    assert [(item.key, item.calls) for item in report.items] == [("b/model", 1)]
+    assert (report.total.calls, report.total.unknown_cost_calls) == (1, 1)
+
+
+async def test_sums_show_no_noise_of_binary_fractions(books: Books) -> None:
+    interaction_id = await opened(books.store)
+    for place, cost in enumerate((0.1, 0.2)):
+        call = PlannedCall(place=place, provider="openrouter", model="m")
+        await books.spend(interaction_id, cost, call=call)
+        await books.spend(await opened(books.store), estimate=cost)
+    total = (await books.reports.report(GroupBy.MODEL)).total
+    assert 0.1 + 0.2 != 0.3
+    assert (total.cost_usd, total.estimated_cost_usd) == (0.3, 0.3)

@@ -1,11 +1,14 @@
 import asyncio
+from datetime import timedelta
 
 import pytest
 
-from core.orchestrator.contracts import Attempt, AttemptStatus, PlannedCall, Usage
+from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionStatus, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderRateLimitError, LLMProviderServiceError
-from core.orchestrator.interactions.ledger import AttemptLedger, FinishedText, total_usage
-from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.interactions.ledger import AttemptLedger, FinishedText, PartialText
+from core.orchestrator.interactions.store import Ending, InteractionStore
+from core.orchestrator.models.cooldowns import Cooldowns
+from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.domain import CALL, NOON, QUICK, completion, opened
 
 SECOND = PlannedCall(place=1, provider="other", model="b/model")
@@ -130,30 +133,114 @@ async def test_an_error_is_kept_in_one_line_that_any_database_takes(ledger: Atte
     assert len(attempt.detail) <= 300
 
 
-# --- sums ---
+# --- what a broken call had said ---
 
 
-def spent(usage: Usage | None) -> Attempt:
-    return Attempt(ordinal=1, model="m", provider="p", status=AttemptStatus.SUCCEEDED, usage=usage)
+async def test_what_a_broken_call_had_said_is_kept_with_its_error(ledger: AttemptLedger, interaction_id: str) -> None:
+    ordinal = await begun(ledger, interaction_id)
+    await ledger.fail(interaction_id, ordinal, BROKEN, QUICK, partial="Once upon")
+    assert await ledger.partial_text(interaction_id) == PartialText(1, "Once upon")
 
 
-def test_nothing_called_is_nothing_known() -> None:
-    assert total_usage([]) == Usage()
+async def test_the_last_part_stands_and_a_call_that_said_nothing_leaves_none(
+    ledger: AttemptLedger, interaction_id: str
+) -> None:
+    for partial in ("Once", "Once upon", None):
+        ordinal = await begun(ledger, interaction_id)
+        await ledger.fail(interaction_id, ordinal, BROKEN, QUICK, partial=partial)
+    assert await ledger.partial_text(interaction_id) == PartialText(2, "Once upon")
 
 
-def test_tokens_and_known_costs_are_summed() -> None:
-    calls = [spent(Usage(prompt_tokens=1, total_tokens=1, cost_usd=0.5)), spent(Usage(prompt_tokens=2, cost_usd=0.25))]
-    assert total_usage(calls) == Usage(prompt_tokens=3, total_tokens=1, cost_usd=0.75)
+async def test_a_lost_worker_that_wakes_leaves_no_part(ledger: AttemptLedger, interaction_id: str) -> None:
+    lost = await begun(ledger, interaction_id)
+    await begun(ledger, interaction_id)
+    assert not await ledger.fail(interaction_id, lost, BROKEN, QUICK, partial="too late")
+    assert await ledger.partial_text(interaction_id) is None
 
 
-def test_one_unknown_cost_makes_the_sum_unknown_and_tokens_stay() -> None:
-    calls = [spent(Usage(prompt_tokens=1, cost_usd=0.5)), spent(Usage(prompt_tokens=2)), spent(Usage())]
-    assert total_usage(calls) == Usage(prompt_tokens=3, cost_usd=None)
+# --- models that were passed over ---
+
+COOLING = SkippedCall(call=CALL, error_type=ErrorType.STALLED, reason="it keeps\nfailing")
 
 
-def test_a_call_that_generated_nothing_costs_nothing() -> None:
-    assert total_usage([spent(None), spent(Usage(cost_usd=0.5)), spent(None)]) == Usage(cost_usd=0.5)
+async def test_a_model_that_was_passed_over_comes_before_the_call_it_was_passed_over_for(
+    ledger: AttemptLedger, interaction_id: str
+) -> None:
+    ordinal = await ledger.begin(interaction_id, SECOND, NOON, [COOLING])
+    assert ordinal == 2
+    [skipped] = await ledger.attempts(interaction_id)
+    assert skipped == Attempt(
+        ordinal=1,
+        model="a/model",
+        provider="openrouter",
+        status=AttemptStatus.SKIPPED,
+        error_type=ErrorType.STALLED,
+        detail="it keeps failing",
+    )
 
 
-def test_a_free_call_is_free_and_not_unknown() -> None:
-    assert total_usage([spent(Usage(prompt_tokens=0, cost_usd=0.0))]) == Usage(prompt_tokens=0, cost_usd=0.0)
+async def test_a_call_that_is_made_again_tells_once_who_was_passed_over(
+    ledger: AttemptLedger, interaction_id: str
+) -> None:
+    ordinals = [await ledger.begin(interaction_id, SECOND, NOON, [COOLING]) for _ in range(3)]
+    assert ordinals == [2, 3, 4]
+    statuses = [attempt.status for attempt in await ledger.attempts(interaction_id)]
+    assert statuses == [AttemptStatus.SKIPPED, AttemptStatus.FAILED, AttemptStatus.FAILED]
+
+
+async def test_being_passed_over_is_no_call_to_a_model(ledger: AttemptLedger, interaction_id: str) -> None:
+    await ledger.begin(interaction_id, SECOND, NOON, [COOLING])
+    assert await ledger.attempts(interaction_id, place=CALL.place) == []
+
+
+async def test_where_the_interaction_has_ended_nobody_is_noted_as_passed_over(
+    ledger: AttemptLedger, store: InteractionStore, interaction_id: str
+) -> None:
+    await store.end(interaction_id, Ending(InteractionStatus.CANCELLED))
+    assert await ledger.begin(interaction_id, SECOND, NOON, [COOLING]) is None
+    assert await ledger.attempts(interaction_id) == []
+
+
+# --- the id and the cost of a call ---
+
+
+async def test_the_id_of_a_running_call_stays_when_its_worker_is_lost(
+    ledger: AttemptLedger, interaction_id: str
+) -> None:
+    ordinal = await begun(ledger, interaction_id)
+    await ledger.identify(interaction_id, ordinal, "gen-7")
+    await begun(ledger, interaction_id)
+    [lost] = await ledger.attempts(interaction_id)
+    assert (lost.error_type, lost.generation_id) == (ErrorType.WORKER_LOST, "gen-7")
+
+
+async def test_a_closed_call_has_the_id_it_was_closed_with(ledger: AttemptLedger, interaction_id: str) -> None:
+    ordinal = await begun(ledger, interaction_id)
+    await ledger.fail(interaction_id, ordinal, BROKEN, QUICK)
+    await ledger.identify(interaction_id, ordinal, "gen-late")
+    [attempt] = await ledger.attempts(interaction_id)
+    assert attempt.generation_id == "gen-1"
+
+
+async def test_an_estimate_stands_beside_a_cost_that_was_not_told(ledger: AttemptLedger, interaction_id: str) -> None:
+    broken = LLMProviderServiceError("broken", may_be_billed=True)
+    ordinal = await begun(ledger, interaction_id)
+    await ledger.fail(interaction_id, ordinal, broken, QUICK, estimated_cost_usd=0.25)
+    ordinal = await begun(ledger, interaction_id, SECOND)
+    told = completion(usage=Usage(prompt_tokens=3))
+    await ledger.succeed(interaction_id, 1, ordinal, told, QUICK, estimated_cost_usd=0.5)
+    usages = [attempt.usage for attempt in await ledger.attempts(interaction_id)]
+    assert usages == [Usage(estimated_cost_usd=0.25), Usage(prompt_tokens=3, estimated_cost_usd=0.5)]
+
+
+async def test_a_model_that_answers_is_well_again(
+    database: Database, ledger: AttemptLedger, interaction_id: str
+) -> None:
+    cooldowns = Cooldowns(database, 1, timedelta(minutes=5))
+    models = [(call.provider, call.model) for call in (CALL, SECOND)]
+    for model in models:
+        await cooldowns.strike(*model, BROKEN)
+    assert set(await cooldowns.cooling(models)) == set(models)
+    ordinal = await begun(ledger, interaction_id)
+    await ledger.succeed(interaction_id, 0, ordinal, completion(), QUICK)
+    assert set(await cooldowns.cooling(models)) == {models[1]}

@@ -1,19 +1,29 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from core.orchestrator.agents.base import Agent, AgentContext
 from core.orchestrator.agents.llm_agent import LLMAgent
-from core.orchestrator.contracts import CallLimits, CompletionRequest, InteractionStatus, MemoryWindow, Message
-from core.orchestrator.errors import PromptError, UnknownResourceError
+from core.orchestrator.contracts import (
+    AfterOutput,
+    CallLimits,
+    CompletionRequest,
+    InteractionStatus,
+    MemoryWindow,
+    Message,
+)
+from core.orchestrator.errors import ErrorType, LLMProviderServiceError, PromptError, UnknownResourceError
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
 from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.interactions.prompting import PromptBuilder
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.memory.conversations import Conversations
+from core.orchestrator.models.catalogue import ModelCatalogue
+from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.providers.base import LLMProvider
@@ -44,9 +54,13 @@ class Specialist(LLMAgent):
 
 @dataclass
 class Desk:
-    store: InteractionStore
-    conversations: Conversations
+    database: Database
     events: list[InteractionEvent] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = InteractionStore(self.database)
+        self.conversations = Conversations(self.database)
+        self.cooldowns = Cooldowns(self.database, 1, timedelta(seconds=30))
 
     async def build(
         self,
@@ -68,17 +82,22 @@ class Desk:
             conversations=self.conversations,
             personas=PersonaLibrary([cherry or persona()]),
             agents=agents,
-            planner=ModelPlanner("a/model", ["b/model"], providers),
+            planner=ModelPlanner(
+                "a/model",
+                ["b/model"],
+                providers=providers,
+                catalogue=ModelCatalogue(self.database, providers, timedelta(hours=1)),
+                cooldowns=self.cooldowns,
+            ),
             events=bus,
             limits=LIMITS,
-            memory_token_budget=BUDGET,
         )
         return await builder.build(interaction_id, window)
 
 
 @pytest.fixture
 def desk(database: Database) -> Desk:
-    return Desk(InteractionStore(database), Conversations(database))
+    return Desk(database)
 
 
 async def test_a_prompt_is_the_persona_then_memory_then_the_message(desk: Desk, ledger: AttemptLedger) -> None:
@@ -141,6 +160,7 @@ async def test_an_explanation_says_who_what_and_why(desk: Desk, ledger: AttemptL
     asked = request("a riddle", model="my/model")
     await desk.store.open_turn(asked)
     window = await desk.store.take_place(asked.interaction_id, BUDGET)
+    window = window.model_copy(update={"budget": BUDGET, "budget_reason": "so much fits"})
     plan = await desk.build(asked.interaction_id, window)
     why = await desk.store.explanation(asked.interaction_id)
     assert why["persona"] == {"id": "cherry", "name": "Cherry", "version": persona().version}
@@ -153,7 +173,7 @@ async def test_an_explanation_says_who_what_and_why(desk: Desk, ledger: AttemptL
     }
     assert why["memory"]["dropped"]["messages"] == 2
     assert str(BUDGET) in why["memory"]["dropped"]["reason"]
-    assert why["memory"]["token_budget"] == BUDGET
+    assert (why["memory"]["token_budget"], why["memory"]["token_budget_reason"]) == (BUDGET, "so much fits")
     assert [call["model"] for call in why["plan"]["models"]] == ["my/model", "b/model"]
     assert (why["plan"]["model_from"], why["plan"]["fallbacks_from"]) == ("request", "setting")
     assert why["temperature"] == 0.1
@@ -161,6 +181,20 @@ async def test_an_explanation_says_who_what_and_why(desk: Desk, ledger: AttemptL
     assert budget["message"] == estimate_tokens("a riddle")
     assert budget["memory"] == window.tokens
     assert budget["system"] + budget["memory"] + budget["message"] == budget["total"] == plan.prompt_tokens
+
+
+async def test_an_explanation_names_the_models_that_cool_and_what_follows_a_broken_call(desk: Desk) -> None:
+    await desk.cooldowns.strike("openrouter", "a/model", LLMProviderServiceError("down for good"))
+    asked = request(after_output="continue")
+    await desk.store.open_turn(asked)
+    plan = await desk.build(asked.interaction_id)
+    assert (plan.after_output, plan.calls[0].cooling_error) == (AfterOutput.CONTINUE, ErrorType.UPSTREAM)
+    why = (await desk.store.explanation(asked.interaction_id))["plan"]
+    assert [call["model"] for call in why["models"]] == ["a/model", "b/model"]
+    assert (why["after_output"], why["after_output_from"]) == ("continue", "request")
+    [skipped] = why["skipped"]
+    assert "down for good" in skipped.pop("reason")
+    assert skipped == {"provider": "openrouter", "model": "a/model", "error_type": "upstream"}
 
 
 async def test_nothing_dropped_has_no_reason(desk: Desk) -> None:

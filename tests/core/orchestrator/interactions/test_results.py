@@ -14,14 +14,16 @@ from core.orchestrator.contracts import (
     PlannedCall,
     StoreResults,
 )
-from core.orchestrator.errors import ErrorType, UnknownResourceError
+from core.orchestrator.errors import ErrorType, LLMProviderServiceError, UnknownResourceError
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
 from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
+from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
@@ -50,6 +52,7 @@ class Desk:
     store: InteractionStore
     ledger: AttemptLedger
     conversations: Conversations
+    database: Database
     personas: list[PersonaConfig] = field(default_factory=lambda: [persona()])
     agents: dict[str, Callable[[], Agent]] = field(default_factory=lambda: {"conversation": LLMAgent})
     events: list[InteractionEvent] = field(default_factory=list)
@@ -68,6 +71,7 @@ class Desk:
             agents=agents,
             events=bus,
             runs=self.runs,
+            reconciliation=Reconciliation(self.database, Registry("provider", LLMProvider), self.runs),  # type: ignore[type-abstract]
         )
         return await keeper.keep(results)
 
@@ -85,13 +89,21 @@ class Desk:
         assert isinstance(ordinal, int)
         await self.ledger.succeed(interaction_id, place, ordinal, completion(text, finish_reason="stop"), QUICK)
 
+    async def part(self, interaction_id: str, text: str) -> None:
+        """Let a model say a part of an answer."""
+        call = PlannedCall(place=0, provider="openrouter", model="model/0")
+        ordinal = await self.ledger.begin(interaction_id, call, NOON)
+        assert isinstance(ordinal, int)
+        broken = LLMProviderServiceError("broken", error_type=ErrorType.TRUNCATED)
+        await self.ledger.fail(interaction_id, ordinal, broken, QUICK, partial=text)
+
     async def said(self) -> list[str]:
         return [line.content for line in await self.conversations.transcript("s1", user_id=None, after=0, limit=99)]
 
 
 @pytest.fixture
 def desk(database: Database) -> Desk:
-    return Desk(InteractionStore(database), AttemptLedger(database), Conversations(database))
+    return Desk(InteractionStore(database), AttemptLedger(database), Conversations(database), database)
 
 
 async def test_the_answer_becomes_the_reply(desk: Desk) -> None:
@@ -221,3 +233,43 @@ async def test_a_bare_completion_that_failed_has_no_line(desk: Desk) -> None:
     await desk.store.open_completion(asked, PROMPT)
     view = await desk.keep(StoreResults(interaction_id=asked.interaction_id, error=RATE_LIMIT))
     assert (view.status, view.message, view.error) == (InteractionStatus.FAILED, None, RATE_LIMIT)
+
+
+@pytest.mark.parametrize("on_failure", ["reply", "error"])
+@pytest.mark.parametrize("policy", ["incomplete", "continue"])
+async def test_a_part_that_is_kept_is_the_reply_as_the_model_wrote_it(desk: Desk, policy: str, on_failure: str) -> None:
+    desk.personas = [persona(reply={"emoji": "remove", "sign_off": "Yours, Cherry"})]
+    interaction_id = await desk.turn(on_failure=on_failure)
+    await desk.store.save_prompt(interaction_id, PROMPT, {"plan": {"after_output": policy}}, agent="conversation")
+    await desk.part(interaction_id, "Once 😀 upon")
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, error=RATE_LIMIT))
+    assert (view.status, view.message, view.degraded) == (InteractionStatus.INCOMPLETE, "Once 😀 upon", False)
+    assert (view.error, view.model, view.provider) == (RATE_LIMIT, "model/0", "openrouter")
+    assert await desk.said() == ["Hello", "Once 😀 upon"]
+    assert [event.type for event in desk.events] == ["interaction.incomplete"]
+
+
+@pytest.mark.parametrize("explanation", [{}, {"plan": {}}, {"plan": {"after_output": "restart"}}])
+async def test_a_part_that_is_to_be_forgotten_is_no_reply(desk: Desk, explanation: dict[str, dict[str, str]]) -> None:
+    interaction_id = await desk.turn()
+    await desk.store.save_prompt(interaction_id, PROMPT, explanation)
+    await desk.part(interaction_id, "Once upon")
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, error=RATE_LIMIT))
+    assert (view.status, view.message, view.degraded) == (InteractionStatus.FAILED, "One moment.", True)
+
+
+async def test_a_cancelled_turn_shows_no_part(desk: Desk) -> None:
+    interaction_id = await desk.turn()
+    await desk.store.save_prompt(interaction_id, PROMPT, {"plan": {"after_output": "incomplete"}})
+    await desk.part(interaction_id, "Once upon")
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, error=CANCELLED))
+    assert (view.status, view.message, view.model) == (InteractionStatus.CANCELLED, None, None)
+
+
+async def test_a_whole_answer_wins_over_a_part(desk: Desk) -> None:
+    interaction_id = await desk.turn()
+    await desk.store.save_prompt(interaction_id, PROMPT, {"plan": {"after_output": "continue"}})
+    await desk.part(interaction_id, "Once")
+    await desk.answer(interaction_id, "Once upon a time", place=1)
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=1))
+    assert (view.status, view.message, view.model) == (InteractionStatus.COMPLETED, "Once upon a time", "model/1")

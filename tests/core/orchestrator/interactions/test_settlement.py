@@ -7,12 +7,14 @@ from core.orchestrator.contracts import InteractionStatus
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.events import EventBus
 from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.runs import START_TIMEOUT, RunState
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
@@ -50,6 +52,7 @@ async def court(database: Database) -> Court:
         agents=Registry("agent", Agent),  # type: ignore[type-abstract]
         events=EventBus(),
         runs=runs,
+        reconciliation=Reconciliation(database, Registry("provider", LLMProvider), runs),  # type: ignore[type-abstract]
     )
     return Court(
         store, runs, clock, Settlement(store, AttemptLedger(database), results, runs, clock), await opened(store)

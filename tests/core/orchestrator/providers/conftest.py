@@ -14,9 +14,10 @@ from pydantic import SecretStr
 
 from core.orchestrator.contracts import Message
 from core.orchestrator.errors import LLMProviderError
-from core.orchestrator.providers.base import ChatCompletion
+from core.orchestrator.providers.base import CallAccepted, ChatCompletion, LLMProvider
 from core.orchestrator.providers.chat_stream import read_chat_answer
 from core.orchestrator.providers.openrouter import OpenRouterProvider
+from core.orchestrator.providers.redaction import Redactor
 from core.orchestrator.providers.timing import DataTimer
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
@@ -41,6 +42,11 @@ Script = list[bytes | float | Step]
 class Request:
     head: str
     body: dict[str, object]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = (line.partition(": ") for line in self.head.splitlines()[1:])
+        return {name.lower(): value for name, _, value in lines if name}
 
 
 @dataclass
@@ -75,9 +81,10 @@ class Upstream:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        length = next(line for line in head.lower().splitlines() if line.startswith("content-length:"))
-        body = await reader.readexactly(int(length.partition(":")[2]))
-        self.requests.append(Request(head, json.loads(body)))
+        lines = (line.partition(":") for line in head.lower().splitlines())
+        length = next((int(value) for name, _, value in lines if name == "content-length"), 0)
+        body = await reader.readexactly(length)
+        self.requests.append(Request(head, json.loads(body or b"{}")))
         self.request_came.set()
         for step in self._scripts.popleft() if self._scripts else []:
             match step:
@@ -168,29 +175,49 @@ def delta(content: str = "", finish_reason: str | None = None, **fields: object)
 DONE = event(b"[DONE]")
 
 
-async def collect(provider: OpenRouterProvider) -> tuple[list[str], ChatCompletion]:
-    """Return the pieces and the completion of one call; the pieces must be the completion."""
-    pieces: list[str] = []
+@dataclass
+class Told:
+    """What a provider told of one call, in the order in which it may."""
+
+    accepted: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
     completion: ChatCompletion | None = None
-    async for piece in provider.stream_chat_completion(HELLO):
-        assert completion is None, "something came after the completion"
-        if isinstance(piece, ChatCompletion):
-            completion = piece
-        else:
-            assert piece
-            pieces.append(piece)
-    assert completion is not None
-    assert "".join(pieces) == completion.content
-    return pieces, completion
+
+    async def listen(self, provider: LLMProvider, model: str | None = None) -> None:
+        async for piece in provider.stream_chat_completion(HELLO, model):
+            assert self.completion is None, "something came after the completion"
+            match piece:
+                case ChatCompletion():
+                    self.completion = piece
+                case CallAccepted():
+                    self.accepted.append(piece.generation_id)
+                case _:
+                    assert piece
+                    self.pieces.append(piece)
 
 
-async def failure_of(provider: OpenRouterProvider) -> LLMProviderError:
+def leaks(text: str) -> bool:
+    """Whether a text gives an identifying part of the key away."""
+    return any(KEY[start : start + 8] in text for start in range(len(KEY) - 7))
+
+
+async def collect(provider: LLMProvider, model: str | None = None) -> tuple[list[str], ChatCompletion]:
+    """Return the pieces and the completion of one call; the pieces must be the completion."""
+    told = Told()
+    await told.listen(provider, model)
+    assert told.completion is not None
+    assert "".join(told.pieces) == told.completion.content
+    assert told.accepted == list(filter(None, [told.completion.generation_id]))
+    return told.pieces, told.completion
+
+
+async def failure_of(provider: LLMProvider, model: str | None = None) -> LLMProviderError:
     with pytest.raises(LLMProviderError) as caught:
-        await collect(provider)
+        await collect(provider, model)
     return caught.value
 
 
-async def read_bytes(chunks: list[bytes]) -> list[str | ChatCompletion]:
+async def read_bytes(chunks: list[bytes], key: str = KEY) -> list[str | CallAccepted | ChatCompletion]:
     """Read an answer from memory, cut exactly so."""
 
     async def source() -> AsyncIterator[bytes]:
@@ -198,4 +225,4 @@ async def read_bytes(chunks: list[bytes]) -> list[str | ChatCompletion]:
             yield chunk
 
     timer = DataTimer(timedelta(seconds=5), timedelta(seconds=5))
-    return [piece async for piece in read_chat_answer(source(), timer)]
+    return [piece async for piece in read_chat_answer(source(), timer, redactor=Redactor(key))]

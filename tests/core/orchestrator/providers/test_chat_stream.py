@@ -196,6 +196,13 @@ NO_ANSWERS: dict[str, tuple[bytes, ErrorType, int, NextStep]] = {
         3,
         NextStep.NEXT_MODEL,
     ),
+    "error without an envelope": (
+        event({"object": "error", "message": "it broke", "code": 500}),
+        ErrorType.UPSTREAM,
+        3,
+        NextStep.NEXT_MODEL,
+    ),
+    "error as a text": (event({"error": "it broke"}), ErrorType.UPSTREAM, 3, NextStep.NEXT_MODEL),
     "error as an event's name": (
         b'event: error\ndata: {"code": 429, "message": "slow down"}\n\n',
         ErrorType.RATE_LIMIT,
@@ -251,6 +258,22 @@ async def test_partial_content_with_an_error_is_an_error(upstream: Upstream, pro
     assert (error.error_type, error.error_code) == (ErrorType.UNAVAILABLE, "502")
 
 
+@pytest.mark.parametrize(
+    "generated",
+    [{"content": "Hi"}, {"reasoning": "hm"}, {"reasoning_content": "hm"}, {"refusal": "no"}, {"tool_calls": [{}]}],
+)
+async def test_whatever_was_generated_before_a_refusal_may_be_billed(
+    upstream: Upstream, provider: OpenRouterProvider, generated: dict[str, object]
+) -> None:
+    refusal = {"error": {"code": 429, "message": "slow down"}}
+    upstream.answers(head(), event({"choices": [{"delta": generated}]}), event(refusal))
+    assert (await failure_of(provider)).may_be_billed
+    upstream.answers(json_answer({"choices": [{"message": generated, **refusal}]}))
+    assert (await failure_of(provider)).may_be_billed
+    upstream.answers(json_answer(refusal))
+    assert not (await failure_of(provider)).may_be_billed
+
+
 async def test_an_empty_answer_that_costs_nothing_is_known_to_be_free(
     upstream: Upstream, provider: OpenRouterProvider
 ) -> None:
@@ -270,7 +293,7 @@ def test_any_bytes_are_an_answer_or_a_typed_error(chunks: list[bytes]) -> None:
 
 
 async def text_of(chunks: list[bytes]) -> str:
-    *pieces, completion = await read_bytes(chunks)
+    *told, completion = await read_bytes(chunks)
     assert isinstance(completion, ChatCompletion)
-    assert "".join(map(str, pieces)) == completion.content
+    assert "".join(piece for piece in told if isinstance(piece, str)) == completion.content
     return completion.content

@@ -12,6 +12,7 @@ from core.orchestrator.providers import classification
 from core.orchestrator.providers.retry_after import LONGEST, read_retry_after
 
 FAIL, NEXT, PAID, LARGER = NextStep.FAIL, NextStep.NEXT_MODEL, NextStep.NEXT_PAID_MODEL, NextStep.LARGER_CONTEXT
+ONCE, ELSEWHERE = NextStep.NEXT_MODEL_ONCE, NextStep.NEXT_PROVIDER
 
 
 def error(code: object = None, message: object = "sorry", **metadata: object) -> dict[str, object]:
@@ -31,25 +32,29 @@ TABLE: list[tuple[int, dict[str, Any], ErrorType, int, NextStep]] = [
     (412, typed("precondition_failed"), ErrorType.INVALID_REQUEST, 1, FAIL),
     (413, error(413), ErrorType.INVALID_REQUEST, 1, FAIL),
     (422, error(422), ErrorType.INVALID_REQUEST, 1, FAIL),
-    (400, error(400, provider_name="Maker", raw="no"), ErrorType.INVALID_REQUEST, 1, NEXT),
-    (400, typed("invalid_request", raw="no"), ErrorType.INVALID_REQUEST, 1, NEXT),
+    (400, error(400, provider_name="Maker", raw="no"), ErrorType.INVALID_REQUEST, 1, ONCE),
+    (400, typed("invalid_request", raw="no"), ErrorType.INVALID_REQUEST, 1, ONCE),
     (400, typed("context_length_exceeded"), ErrorType.CONTEXT_LENGTH, 1, LARGER),
     (400, error(400, "This endpoint's maximum context length is 8 tokens"), ErrorType.CONTEXT_LENGTH, 1, LARGER),
     (400, typed("max_tokens_exceeded"), ErrorType.OUTPUT_LIMIT, 1, FAIL),
-    (400, typed("token_limit_exceeded"), ErrorType.QUOTA, 1, FAIL),
+    (400, typed("token_limit_exceeded"), ErrorType.QUOTA, 1, ELSEWHERE),
     (400, error(400, "maker/none is not a valid model ID"), ErrorType.MODEL_NOT_FOUND, 1, NEXT),
-    (401, error(401), ErrorType.AUTHENTICATION, 1, FAIL),
-    (401, typed("authentication"), ErrorType.AUTHENTICATION, 1, FAIL),
-    (402, error(402), ErrorType.CREDIT, 1, FAIL),
-    (402, error(402, limit_source="openrouter_credits"), ErrorType.CREDIT, 1, FAIL),
+    (401, error(401), ErrorType.AUTHENTICATION, 1, ELSEWHERE),
+    (401, typed("authentication"), ErrorType.AUTHENTICATION, 1, ELSEWHERE),
+    (402, error(402), ErrorType.CREDIT, 1, ELSEWHERE),
+    (402, error(402, limit_source="openrouter_credits"), ErrorType.CREDIT, 1, ELSEWHERE),
     (402, error(402, limit_source="openrouter_in_flight_budget"), ErrorType.RATE_LIMIT, 3, NEXT),
-    (402, error(402, limit_source="openrouter_key_limit"), ErrorType.QUOTA, 1, FAIL),
-    (403, error(403, limit_source="openrouter_key_limit"), ErrorType.QUOTA, 1, FAIL),
-    (403, error(403, limit_source="openrouter_guardrail_budget"), ErrorType.QUOTA, 1, FAIL),
-    (403, error(403, limit_source="openrouter_new_limit"), ErrorType.QUOTA, 1, FAIL),
-    (403, error(403, "Key limit exceeded (total limit)"), ErrorType.QUOTA, 1, FAIL),
+    (402, error(402, limit_source="openrouter_key_limit"), ErrorType.QUOTA, 1, ELSEWHERE),
+    (403, error(403, limit_source="openrouter_key_limit"), ErrorType.QUOTA, 1, ELSEWHERE),
+    (403, error(403, limit_source="openrouter_guardrail_budget"), ErrorType.QUOTA, 1, ELSEWHERE),
+    (403, error(403, limit_source="openrouter_new_limit"), ErrorType.QUOTA, 1, ELSEWHERE),
+    (403, error(403, "Key limit exceeded (total limit)"), ErrorType.QUOTA, 1, ELSEWHERE),
     (403, error(403, reasons=["violence"], flagged_input="…", provider_name="M"), ErrorType.MODERATION, 1, FAIL),
-    (403, typed("permission_denied"), ErrorType.AUTHENTICATION, 1, FAIL),
+    (403, typed("permission_denied"), ErrorType.AUTHENTICATION, 1, ELSEWHERE),
+    (401, error(401, provider_name="Maker", raw="bad key"), ErrorType.AUTHENTICATION, 1, NEXT),
+    (402, error(402, provider_name="Maker", raw="pay"), ErrorType.AUTHENTICATION, 1, NEXT),
+    (403, error(403, provider_name="Maker", raw="not here"), ErrorType.AUTHENTICATION, 1, NEXT),
+    (402, error(402, limit_source="openrouter_credits", provider_name="M"), ErrorType.CREDIT, 1, ELSEWHERE),
     (403, typed("content_policy_violation"), ErrorType.CONTENT_POLICY, 1, NEXT),
     (400, typed("content_policy_violation", provider_name="Maker"), ErrorType.CONTENT_POLICY, 1, NEXT),
     (403, typed("refusal"), ErrorType.CONTENT_POLICY, 1, NEXT),
@@ -70,6 +75,45 @@ TABLE: list[tuple[int, dict[str, Any], ErrorType, int, NextStep]] = [
     (599, {}, ErrorType.UPSTREAM, 3, NEXT),
     (302, {}, ErrorType.MALFORMED, 2, NEXT),
 ]
+
+
+def openai(message: str, **fields: object) -> dict[str, object]:
+    return {"error": {"message": message, "type": None, "param": None, "code": None, **fields}}
+
+
+WORDED: list[tuple[int, object, str, NextStep]] = [
+    (
+        401,
+        openai("Incorrect API key", type="invalid_request_error", code="invalid_api_key"),
+        "authentication",
+        ELSEWHERE,
+    ),
+    (429, openai("No quota", type="insufficient_quota", code="insufficient_quota"), "credit", ELSEWHERE),
+    (429, openai("Slow down", type="tokens", code="rate_limit_exceeded"), "rate_limit", NEXT),
+    (400, openai("Limit", type="billing_limit", code="billing_hard_limit_reached"), "quota", ELSEWHERE),
+    (404, openai("No model x", type="invalid_request_error", code="model_not_found"), "model_not_found", NEXT),
+    (400, openai("Too long", type="invalid_request_error", code="context_length_exceeded"), "context_length", LARGER),
+    (400, openai("Unsupported value", type="invalid_request_error", code="unsupported_value"), "invalid_request", FAIL),
+    (400, openai("it exceeds the available context size", code=400), "context_length", LARGER),
+    (503, openai("Overloaded", type="server_error"), "unavailable", NEXT),
+    # vLLM, before and after it put errors into an envelope
+    (400, {"object": "error", "message": "maximum context length is 8", "code": 400}, "context_length", LARGER),
+    (400, openai("longer than the maximum model length of 8", code=400), "context_length", LARGER),
+    (404, {"object": "error", "message": "no x", "type": "NotFoundError", "code": 404}, "model_not_found", NEXT),
+    # Ollama
+    (404, {"error": "model 'x' not found, try pulling it first"}, "model_not_found", NEXT),
+    (404, openai("model 'x' not found", type="api_error"), "model_not_found", NEXT),
+    (500, {"error": "llama runner process has terminated"}, "upstream", NEXT),
+    (400, {"error": "invalid options"}, "invalid_request", FAIL),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "error_type", "then"), WORDED)
+def test_the_errors_of_openai_ollama_and_vllm_have_the_posture_of_their_kind(
+    status: int, body: object, error_type: str, then: NextStep
+) -> None:
+    found = classification.from_response(status, {}, json.dumps(body))
+    assert (found.error_type, found.posture.then) == (error_type, then)
 
 
 @pytest.mark.parametrize(("status", "body", "error_type", "tries", "then"), TABLE)
@@ -234,6 +278,10 @@ def test_retry_after_is_read_clamped_and_never_raises(value: str, seconds: float
         ({"headers": {"x-ratelimit-reset": NOW.timestamp() * 1000 + 9000}}, 9),
         ({"headers": {"X-RateLimit-Reset": NOW.timestamp() + 9}}, 9),
         ({"headers": {"X-RateLimit-Reset": 0}}, 0),
+        ({"headers": {"X-RateLimit-Reset": -9}}, 0),
+        ({"headers": {"X-RateLimit-Reset": "9"}}, 9),
+        ({"headers": {"Retry-After": "9", "X-RateLimit-Reset": 99}}, 9),
+        ({"headers": {"X-RateLimit-Reset": 10**300}}, LONGEST.total_seconds()),
         ({"headers": {"X-RateLimit-Reset": 10**400}}, None),
         ({"headers": "none"}, None),
     ],

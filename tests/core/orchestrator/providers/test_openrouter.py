@@ -17,7 +17,7 @@ from core.orchestrator.errors import (
     LLMProviderError,
     LLMProviderInvalidRequestError,
 )
-from core.orchestrator.providers.base import ChatCompletion
+from core.orchestrator.providers.base import CallAccepted, ChatCompletion
 from core.orchestrator.providers.http import build_http_client
 from core.orchestrator.providers.openrouter import OpenRouterProvider
 from tests.core.orchestrator.providers.conftest import (
@@ -26,6 +26,7 @@ from tests.core.orchestrator.providers.conftest import (
     KEY,
     Script,
     Step,
+    Told,
     Upstream,
     collect,
     delta,
@@ -33,6 +34,7 @@ from tests.core.orchestrator.providers.conftest import (
     failure_of,
     head,
     json_answer,
+    leaks,
     listening,
     provider_for,
 )
@@ -61,9 +63,8 @@ async def test_the_request_is_one_streaming_call_to_one_model(upstream: Upstream
         "max_tokens": 99,
         "stream": True,
     }
-    lines = request.head.splitlines()
-    assert lines[0] == "POST /api/v1/chat/completions HTTP/1.1"
-    sent = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+    assert request.head.startswith("POST /api/v1/chat/completions HTTP/1.1\r\n")
+    sent = request.headers
     assert sent["authorization"] == f"Bearer {KEY}"
     assert sent["content-type"] == "application/json"
     assert sent["http-referer"]
@@ -262,7 +263,7 @@ async def test_a_slow_consumer_does_not_make_the_upstream_look_stalled(
 async def test_closing_the_iterator_closes_the_connection(upstream: Upstream, provider: OpenRouterProvider) -> None:
     upstream.answers(head(), event(delta("Hi")), Step.HANG)
     async with aclosing(provider.stream_chat_completion(HELLO)) as pieces:
-        assert await anext(pieces) == "Hi"
+        assert [await anext(pieces), await anext(pieces)] == [CallAccepted("gen-1"), "Hi"]
     async with asyncio.timeout(1):
         await upstream.client_left.wait()
 
@@ -344,6 +345,50 @@ async def test_a_mocked_transport_serves_as_well() -> None:
         assert (await provider.generate_chat_completion(HELLO)).content == "Hello"
 
 
+# --- the id of a call ------------------------------------------------------------------------------------------------
+
+
+async def test_the_id_is_told_before_the_first_data_where_the_head_knows_it(
+    upstream: Upstream, provider: OpenRouterProvider
+) -> None:
+    upstream.answers(head(X_Generation_Id="gen-7"), Step.HANG)
+    async with aclosing(provider.stream_chat_completion(HELLO)) as pieces:
+        assert await anext(pieces) == CallAccepted("gen-7")
+
+
+async def test_the_head_outranks_the_chunks_and_the_id_is_told_once(
+    upstream: Upstream, provider: OpenRouterProvider
+) -> None:
+    upstream.answers(head(X_Generation_Id="gen-7"), *ANSWER)
+    told = Told()
+    await told.listen(provider)
+    assert told.accepted == ["gen-7"]
+    assert told.completion is not None
+    assert told.completion.generation_id == "gen-7"
+
+
+async def test_the_first_chunk_tells_the_id_also_of_a_call_that_breaks(
+    upstream: Upstream, provider: OpenRouterProvider
+) -> None:
+    upstream.answers(head(), event(delta("Hi")), event(delta("Hi", id="gen-other")))
+    told = Told()
+    with pytest.raises(LLMProviderError) as caught:
+        await told.listen(provider)
+    assert told.accepted == ["gen-1"]
+    assert caught.value.generation_id == "gen-1"
+
+
+@pytest.mark.parametrize("start", [head(), head("503 Oh", X_Generation_Id="gen-7")])
+async def test_a_call_that_was_not_taken_has_no_id_to_tell(
+    upstream: Upstream, provider: OpenRouterProvider, start: bytes
+) -> None:
+    upstream.answers(start)
+    told = Told()
+    with pytest.raises(LLMProviderError):
+        await told.listen(provider)
+    assert told.accepted == []
+
+
 # --- secrets --------------------------------------------------------------------------------------------------------
 
 ECHO = {"code": KEY, "message": f"bad key: {KEY}", "metadata": {"raw": f"Bearer {KEY[:24]}", "provider_name": KEY}}
@@ -368,7 +413,66 @@ async def test_an_upstream_that_echoes_the_key_leaks_nothing(
     told = [str(error), repr(error), str(vars(error)), "".join(traceback.format_exception(error)), caplog.text]
     assert error.__cause__ is None
     for text in told:
-        assert not any(KEY[start : start + 8] in text for start in range(len(KEY) - 7)), text
+        assert not leaks(text), text
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, len(KEY), 2 * len(KEY)])
+async def test_the_key_in_a_text_is_redacted_however_it_is_cut(
+    upstream: Upstream, provider: OpenRouterProvider, width: int
+) -> None:
+    said = f"My key is {KEY}, and {KEY}{KEY}. sk-or-v1 is how such keys begin, sk"
+    cut = [said[start : start + width] for start in range(0, len(said), width)]
+    upstream.answers(head(), *(event(delta(part)) for part in cut), event(delta("", "stop")), DONE)
+    _, completion = await collect(provider)
+    hidden = "[redacted]"
+    assert completion.content == f"My key is {hidden}, and {hidden}{hidden}. sk-or-v1 is how such keys begin, sk"
+
+
+async def test_the_key_in_a_refusal_is_redacted(upstream: Upstream, provider: OpenRouterProvider) -> None:
+    upstream.answers(head(), event({"choices": [{"delta": {"refusal": f"not with {KEY}"}, "finish_reason": "stop"}]}))
+    _, completion = await collect(provider)
+    assert completion.content == "not with [redacted]"
+
+
+async def test_the_text_before_a_break_is_shown_to_its_last_character(
+    upstream: Upstream, provider: OpenRouterProvider
+) -> None:
+    upstream.answers(head(), event(delta("So it is")))
+    told = Told()
+    with pytest.raises(LLMProviderError):
+        await told.listen(provider)
+    assert "".join(told.pieces) == "So it is"
+
+
+async def test_a_text_that_breaks_off_deep_within_the_key_does_not_show_it(
+    upstream: Upstream, provider: OpenRouterProvider
+) -> None:
+    upstream.answers(head(), event(delta(f"It is {KEY[:-1]}")))
+    told = Told()
+    with pytest.raises(LLMProviderError):
+        await told.listen(provider)
+    assert "".join(told.pieces) == "It is [redacted]"
+
+
+@pytest.mark.parametrize("start", [head(), head(X_Generation_Id=KEY)])
+async def test_the_labels_of_a_good_answer_do_not_hold_the_key(
+    upstream: Upstream, provider: OpenRouterProvider, start: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = {"id": KEY, "model": f"maker/{KEY}", "provider": f"{KEY[:20]}…"}
+    upstream.answers(start, event(delta("Hi", **labels)), event(delta("", KEY, **labels)), DONE)
+    _, completion = await collect(provider)
+    assert completion.content == "Hi"
+    assert completion.generation_id is None
+    assert (completion.model, completion.finish_reason) == ("maker/[redacted]", "[redacted]")
+    assert not leaks(repr(completion) + caplog.text)
+
+
+async def test_an_id_without_the_key_is_found_behind_one_with_it(
+    upstream: Upstream, provider: OpenRouterProvider
+) -> None:
+    upstream.answers(head(X_Generation_Id=KEY), *ANSWER)
+    _, completion = await collect(provider)
+    assert completion.generation_id == "gen-1"
 
 
 async def test_an_unknown_model_is_logged_as_an_error(

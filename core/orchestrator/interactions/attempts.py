@@ -1,0 +1,57 @@
+"""The ended calls of an interaction, as anybody may read them, and what they used in all."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.contracts import Attempt, AttemptStatus, Usage
+from core.orchestrator.storage.tables import attempts
+
+_USAGE_FIELDS = tuple(Usage.model_fields)
+
+
+async def read_attempts(connection: AsyncConnection, interaction_id: str, place: int | None = None) -> list[Attempt]:
+    """Return the ended calls of an interaction, in order, and the models that were passed over.
+
+    With `place`, only the calls that were made for that place of the plan.
+    """
+    query = (
+        select(attempts)
+        .where(attempts.c.interaction_id == interaction_id, attempts.c.status.is_not(None))
+        .order_by(attempts.c.ordinal)
+    )
+    if place is not None:
+        query = query.where(attempts.c.place == place, attempts.c.status != AttemptStatus.SKIPPED)
+    return [_attempt(row) for row in await connection.execute(query)]
+
+
+def total_usage(calls: Sequence[Attempt]) -> Usage:
+    """Return what an interaction used in all.
+
+    Tokens are those that were reported. The cost is None as soon as one call that may have generated something did
+    not report its own: a sum that leaves out an unknown would be a claim. Then the whole is estimated, if each call is
+    known or estimated. Calls that were refused cost nothing, and a model that was passed over was not called.
+    """
+    made = [call for call in calls if call.status is not AttemptStatus.SKIPPED]
+    billable = [call.usage for call in made if call.usage is not None]
+    totals: dict[str, float | None] = {}
+    for field in _USAGE_FIELDS:
+        known = [value for usage in billable if (value := getattr(usage, field)) is not None]
+        totals[field] = sum(known) if known else None
+    totals["cost_usd"] = totals["estimated_cost_usd"] = None
+    costs = [usage.cost_usd for usage in billable]
+    likely = [usage.cost_usd if usage.cost_usd is not None else usage.estimated_cost_usd for usage in billable]
+    if made and None not in costs:
+        totals["cost_usd"] = sum(filter(None, costs), 0.0)
+    elif made and None not in likely:
+        totals["estimated_cost_usd"] = sum(filter(None, likely), 0.0)
+    return Usage.model_validate(totals)
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name for a row as a mapping
+    own = {name: columns[name] for name in Attempt.model_fields if name in columns}
+    usage = Usage(**{name: columns[name] for name in _USAGE_FIELDS}) if row.billable else None
+    return Attempt(**own, usage=usage)

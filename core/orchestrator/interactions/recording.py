@@ -1,0 +1,132 @@
+"""How a call is closed in the ledger: with its answer, its error or its interruption, and what it may have cost."""
+
+import logging
+from dataclasses import dataclass, field
+
+from core.orchestrator.contracts import AttemptStatus, CallModel, Message, PlannedCall, Usage
+from core.orchestrator.errors import ErrorType, LLMProviderError, LLMProviderServiceError, StorageUnavailableError
+from core.orchestrator.interactions.answers import Heard, Stopwatch
+from core.orchestrator.interactions.continuing import continued
+from core.orchestrator.interactions.costs import Estimate, likely_cost
+from core.orchestrator.interactions.identification import Identification
+from core.orchestrator.interactions.insisting import finish, insist
+from core.orchestrator.interactions.ledger import AttemptLedger, Timing
+from core.orchestrator.interactions.reader import Prompt
+from core.orchestrator.interactions.time_limit import TimeLimit
+from core.orchestrator.providers.base import ChatCompletion
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCall:
+    """A call that has begun."""
+
+    request: CallModel
+    ordinal: int
+    prompt: Prompt
+    heard: Heard
+    limit: TimeLimit
+    identification: Identification
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def interaction_id(self) -> str:
+        """Whose it is."""
+        return self.request.interaction_id
+
+    @property
+    def call(self) -> PlannedCall:
+        """Which model is asked."""
+        return self.request.call
+
+    @property
+    def messages(self) -> list[Message]:
+        """What is sent."""
+        before = self.heard.before
+        return continued(self.prompt.messages, before) if before else self.prompt.messages
+
+
+class CallRecorder:
+    """Closes calls, and waits for a database that is away for a moment: they may be paid for."""
+
+    def __init__(self, ledger: AttemptLedger, estimate: Estimate) -> None:
+        """Close them in `ledger`; `estimate` knows what tokens cost."""
+        self._ledger = ledger
+        self._estimate = estimate
+
+    async def succeed(self, running: RunningCall, completion: ChatCompletion) -> bool:
+        """Keep an answer, even if we are told to stop meanwhile.
+
+        Returns:
+            False when a newer call has begun, or the interaction has ended: then nothing was written.
+
+        Raises:
+            StorageUnavailableError: the database stayed away.
+        """
+        timing = running.watch.timing()
+        said = completion.content[len(running.heard.before) :]
+        likely = self._likely_cost(running, said, completion.usage)
+        generation_id = completion.generation_id or running.identification.generation_id
+        completion = completion.model_copy(update={"generation_id": generation_id})
+        return await finish(
+            insist(
+                lambda: self._ledger.succeed(
+                    running.interaction_id,
+                    running.call.place,
+                    running.ordinal,
+                    completion,
+                    timing,
+                    estimated_cost_usd=likely,
+                )
+            )
+        )
+
+    async def fail(self, running: RunningCall, error: LLMProviderError, wait_ms: int | None) -> bool:
+        """Keep an error, and what had been said by then.
+
+        Returns:
+            False when the call is closed already, by a newer one or the interaction's end.
+
+        Raises:
+            StorageUnavailableError: the database stayed away.
+        """
+        timing = running.watch.timing()  # a database that is away makes no call longer
+        return await insist(lambda: self._close(running, error, AttemptStatus.FAILED, timing, wait_ms))
+
+    async def interrupt(self, running: RunningCall, why: ErrorType) -> None:
+        """Keep that a call was cancelled or its worker stopped, and what had been said by then, if that can be done."""
+        cancelled = why is ErrorType.CANCELLED
+        error = LLMProviderServiceError(
+            "the call was cancelled" if cancelled else "the worker stopped during the call",
+            error_type=why,
+            may_be_billed=True,
+        )
+        status = AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED
+        try:
+            await self._close(running, error, status, running.watch.timing())
+        except StorageUnavailableError:
+            logger.warning("the interruption of attempt %d could not be recorded", running.ordinal)
+
+    async def _close(
+        self,
+        running: RunningCall,
+        error: LLMProviderError,
+        status: AttemptStatus,
+        timing: Timing,
+        wait_ms: int | None = None,
+    ) -> bool:
+        error.generation_id = error.generation_id or running.identification.generation_id
+        return await self._ledger.fail(
+            running.interaction_id,
+            running.ordinal,
+            error,
+            timing,
+            wait_ms=wait_ms,
+            status=status,
+            partial=running.heard.partial,
+            estimated_cost_usd=self._likely_cost(running, running.heard.said) if error.may_be_billed else None,
+        )
+
+    def _likely_cost(self, running: RunningCall, said: str, told: Usage | None = None) -> float | None:
+        return likely_cost(self._estimate, running.call, running.messages, said, told)

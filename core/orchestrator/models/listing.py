@@ -1,0 +1,132 @@
+"""A provider's list of models: made sound, and kept in the store for every process.
+
+What a provider, a plugin or an older version wrote is taken for what it is: anything at all.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from itertools import islice
+
+from sqlalchemy import delete, insert, select
+
+from core.orchestrator.contracts import ModelInfo
+from core.orchestrator.providers.base import LLMProvider
+from core.orchestrator.providers.untrusted import as_mapping, as_number, one_line
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import catalogues
+
+_MOST_MODELS = 20_000
+_NAME_CHARACTERS = 200
+_MOST_TOKENS = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a provider listed, and when (UTC)."""
+
+    fetched_at: datetime
+    models: dict[str, ModelInfo]
+    """By name."""
+    source: str
+    """Stands for where the provider looked: see `source_of`."""
+
+
+class StoredListings:
+    """The lists every process shares."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep them in `database`."""
+        self._database = database
+
+    async def load(self, providers: Collection[str]) -> dict[str, Listing]:
+        """Return those of some providers, unless nothing in them makes sense.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        if not providers:
+            return {}
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(catalogues).where(catalogues.c.provider.in_(providers)))).all()
+        listings = {row.provider: _listing(row.fetched_at, row.models) for row in rows}
+        return {provider: listing for provider, listing in listings.items() if listing.models}
+
+    async def fetched_at(self) -> dict[str, datetime]:
+        """Return when each was fetched.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(catalogues.c.provider, catalogues.c.fetched_at))).all()
+        return {row.provider: row.fetched_at for row in rows}
+
+    async def save(self, provider: str, listing: Listing) -> None:
+        """Replace a provider's list.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        models = [model.model_dump(exclude_none=True) for model in listing.models.values()]
+        async with self._database.write() as connection:
+            await connection.execute(delete(catalogues).where(catalogues.c.provider == provider))
+            await connection.execute(
+                insert(catalogues).values(
+                    provider=provider,
+                    fetched_at=listing.fetched_at,
+                    models={"source": listing.source, "models": models},
+                )
+            )
+
+
+def source_of(provider: LLMProvider) -> str:
+    """Return a stand-in for where a provider looks; an address may hold what nobody is to read."""
+    return sha256(str(provider.models_source).encode(errors="replace")).hexdigest()[:16]
+
+
+def _listing(fetched_at: datetime, stored: object) -> Listing:
+    fields = as_mapping(stored)
+    return Listing(fetched_at, sound_models(fields.get("models")), one_line(fields.get("source")))
+
+
+def sound_models(listed: object) -> dict[str, ModelInfo]:
+    """Return the models of a list by name, leaving out what is none; iterating may raise whatever the list does."""
+    if not isinstance(listed, Iterable) or isinstance(listed, str | bytes):
+        return {}
+    found: dict[str, ModelInfo] = {}
+    for item in islice(listed, _MOST_MODELS):
+        model = _sound_model(item)
+        if model is not None:
+            found.setdefault(model.id, model)
+    return found
+
+
+def _sound_model(item: object) -> ModelInfo | None:
+    fields = item.__dict__ if isinstance(item, ModelInfo) else item
+    if not isinstance(fields, Mapping):
+        return None
+    name = one_line(fields.get("id"), _NAME_CHARACTERS + 1)
+    # A name cut short would be another model's.
+    if not name or len(name) > _NAME_CHARACTERS or name != fields.get("id"):
+        return None
+    return ModelInfo(
+        id=name,
+        name=one_line(fields.get("name"), _NAME_CHARACTERS) or None,
+        context_length=_tokens(fields.get("context_length")),
+        max_completion_tokens=_tokens(fields.get("max_completion_tokens")),
+        prompt_usd=_price(fields.get("prompt_usd")),
+        completion_usd=_price(fields.get("completion_usd")),
+    )
+
+
+def _tokens(value: object) -> int | None:
+    number = as_number(value)
+    return int(number) if number is not None and 0 < number < _MOST_TOKENS else None
+
+
+def _price(value: object) -> float | None:
+    """Return a price; a negative one is a provider's way to say that it depends."""
+    number = as_number(value)
+    return number if number is not None and number >= 0 else None

@@ -1,0 +1,13 @@
+import pytest
+
+from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.storage.database import Database
+from tests.core.orchestrator.domain import PROMPT, FlakyLedger, opened
+from tests.core.orchestrator.interactions.line import Line
+
+
+@pytest.fixture
+async def line(database: Database, store: InteractionStore) -> Line:
+    interaction_id = await opened(store)
+    await store.save_prompt(interaction_id, PROMPT, {})
+    return Line(store, FlakyLedger(database), interaction_id)
