@@ -22,10 +22,10 @@ from activities.load_memory import LoadMemoryActivity
 from activities.reconcile import ReconcileActivity
 from activities.store_results import StoreResultsActivity
 from core.orchestrator.application import Application, start_application
+from core.orchestrator.calls.calling import ModelCaller
 from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.contracts import CallLimits
 from core.orchestrator.errors import ConfigurationError, OrchestratorError, WorkflowServiceUnavailableError
-from core.orchestrator.interactions.calling import ModelCaller
 from core.orchestrator.interactions.prompting import PromptBuilder
 from core.orchestrator.processes import leave, stop_requested
 from temporal.client import connect
@@ -65,7 +65,7 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         ),
     )
     caller = ModelCaller(
-        store=application.store,
+        prompts=application.store,
         ledger=application.ledger,
         providers=application.providers,
         events=application.events,

@@ -11,10 +11,10 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.failures import only_storage_is_retried
+from core.orchestrator.calls.answers import Progress
+from core.orchestrator.calls.calling import FailedCall, ModelCaller
 from core.orchestrator.contracts import CallModel, ModelAnswer
 from core.orchestrator.errors import ErrorType
-from core.orchestrator.interactions.answers import Progress
-from core.orchestrator.interactions.calling import FailedCall, ModelCaller
 
 _HEARTBEATS_PER_TIMEOUT = 5
 _FAREWELL = timedelta(seconds=1)

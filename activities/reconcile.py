@@ -7,8 +7,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.failures import only_storage_is_retried
+from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.contracts import Reconcile, Reconciled
-from core.orchestrator.interactions.reconciliation import Reconciliation
 
 
 class ReconcileActivity:

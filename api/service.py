@@ -6,6 +6,7 @@ from contextlib import suppress
 from uuid6 import uuid7
 
 from core.orchestrator.application import Application
+from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
     CompletionRequest,
     InteractionRequest,
@@ -14,7 +15,6 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import UnknownResourceError, WorkflowServiceUnavailableError
 from core.orchestrator.events import InteractionCreated
-from core.orchestrator.interactions.reader import Prompt
 from temporal.runs import WorkflowRuns
 
 

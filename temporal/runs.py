@@ -26,7 +26,7 @@ from core.orchestrator.contracts import (
     workflow_id_of,
 )
 from core.orchestrator.errors import WorkflowServiceUnavailableError
-from core.orchestrator.interactions.runs import START_TIMEOUT, RunState
+from core.orchestrator.runs import START_TIMEOUT, RunState
 from temporal.search_attributes import PERSONA_ID, SESSION_ID, USER_ID
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import cli
+from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.clock import utc_now
 from core.orchestrator.contracts import PlannedCall, Usage
-from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.storage.database import open_database
 from tests.core.orchestrator.domain import QUICK, completion, opened

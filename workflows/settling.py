@@ -10,6 +10,7 @@ from temporalio.exceptions import CancelledError, FailureError, is_cancelled_exc
 
 with workflow.unsafe.imports_passed_through():
     from core.orchestrator.contracts import (
+        AttemptStatus,
         InteractionError,
         InteractionStatus,
         InteractionView,
@@ -36,7 +37,9 @@ async def settle(interaction_id: str, answering: Awaitable[Outcome]) -> Interact
     """
     view = await _store(_results(interaction_id, await _outcome(answering)))
     models = {(attempt.provider, attempt.model) for attempt in view.attempts}
-    error_types = sorted({attempt.error_type for attempt in view.attempts if attempt.error_type is not None})
+    error_types = sorted(
+        {call.error_type for call in view.attempts if call.error_type and call.status != AttemptStatus.SKIPPED}
+    )
     attributes: list[SearchAttributeUpdate[Any]] = [
         OUTCOME.value_set(view.status),
         FALLBACKS.value_set(max(0, len(models) - 1)),

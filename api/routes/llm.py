@@ -23,6 +23,7 @@ from api.fields import (
 from api.problems import InteractionFailedError
 from api.service import new_id
 from api.strict_route import StrictRoute
+from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
     AfterOutput,
     CompletionRequest,
@@ -33,7 +34,6 @@ from core.orchestrator.contracts import (
     OnFailure,
 )
 from core.orchestrator.interactions.prompting import DEFAULT_TEMPERATURE
-from core.orchestrator.interactions.reader import Prompt
 
 router = APIRouter(prefix="/api/llm", tags=["llm"], route_class=StrictRoute)
 

@@ -11,15 +11,14 @@ from functools import cached_property, partial
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.formatter import check_formatters
 from core.orchestrator.agents.selection import agents
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.config import Settings
 from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.events import EventBus, events
-from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.planning import ModelPlanner
-from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
-from core.orchestrator.interactions.runs import Runs
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.logs import configure_logging, log_events
@@ -34,6 +33,7 @@ from core.orchestrator.providers.openai_compatible import OpenAICompatibleProvid
 from core.orchestrator.providers.openrouter import OpenRouterProvider
 from core.orchestrator.providers.registry import llm_providers, register_llm_provider
 from core.orchestrator.registry import Registry
+from core.orchestrator.runs import Runs
 from core.orchestrator.storage.database import Database, open_database
 from core.orchestrator.usage import UsageReports
 

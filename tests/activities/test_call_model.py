@@ -13,6 +13,9 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
 from activities.call_model import CallModelActivity
+from core.orchestrator.calls.calling import ModelCaller
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
     AttemptStatus,
     CallFailure,
@@ -32,9 +35,6 @@ from core.orchestrator.errors import (
     Posture,
 )
 from core.orchestrator.events import EventBus
-from core.orchestrator.interactions.calling import ModelCaller
-from core.orchestrator.interactions.ledger import AttemptLedger
-from core.orchestrator.interactions.reader import Prompt
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
@@ -118,7 +118,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     request = CompletionRequest(interaction_id="one", user_id="ada")
     await store.open_completion(request, Prompt([{"role": "user", "content": "Hi"}], 0.7, None))
     caller = ModelCaller(
-        store=store,
+        prompts=store,
         ledger=ledger,
         providers=providers,
         events=EventBus(),

@@ -12,6 +12,8 @@ from temporalio.testing import ActivityEnvironment
 from activities.load_memory import LoadMemoryActivity
 from activities.store_results import StoreResultsActivity
 from core.orchestrator.agents.base import Agent
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.contracts import (
     InteractionError,
     InteractionRequest,
@@ -23,11 +25,8 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import EventBus
-from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.planning import ModelPlanner
-from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
-from core.orchestrator.interactions.runs import RunState
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.budget import MemoryBudget
@@ -36,6 +35,7 @@ from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
+from core.orchestrator.runs import RunState
 from core.orchestrator.storage.database import open_database
 from tests.harness import ROOT
 

@@ -27,6 +27,7 @@ from temporalio.converter import DefaultFailureConverter, PayloadConverter
 from api.service import InteractionService, new_id
 from core.orchestrator.agents.base import Agent, AgentContext
 from core.orchestrator.application import start_application
+from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.config import Settings
 from core.orchestrator.contracts import (
     RECONCILIATION_WORKFLOW,
@@ -39,7 +40,6 @@ from core.orchestrator.contracts import (
     workflow_id_of,
 )
 from core.orchestrator.extensions import register_agent
-from core.orchestrator.interactions.reader import Prompt
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from embedded.children import Children
 from embedded.temporal_server import start_temporal

@@ -8,7 +8,7 @@ from temporalio.client import Client
 from core.orchestrator.config import Settings
 from core.orchestrator.contracts import CompletionRequest, InteractionRequest, workflow_id_of
 from core.orchestrator.errors import WorkflowServiceUnavailableError
-from core.orchestrator.interactions.runs import RunState
+from core.orchestrator.runs import RunState
 from temporal.client import connect
 from temporal.runs import WorkflowRuns
 from tests.harness import free_port

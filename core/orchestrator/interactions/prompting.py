@@ -9,6 +9,7 @@ from typing import Any
 from core.orchestrator.agents.base import Agent, AgentContext
 from core.orchestrator.agents.guards import messages_of, temperature_of
 from core.orchestrator.agents.selection import AgentChoice, select_agent
+from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
     CallLimits,
     CompletionRequest,
@@ -19,7 +20,6 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.events import EventBus, InteractionInProgress
 from core.orchestrator.interactions.planning import ModelPlan, ModelPlanner
-from core.orchestrator.interactions.reader import Prompt
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.personas.library import PersonaLibrary

@@ -1,13 +1,15 @@
 """What can be read of an interaction: where it stands, what was asked, what was sent, and why it came out so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.orchestrator.calls.attempts import read_attempts, total_usage
+from core.orchestrator.calls.ledger import read_partial
+from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
     AfterOutput,
     Attempt,
@@ -17,23 +19,11 @@ from core.orchestrator.contracts import (
     InteractionRequest,
     InteractionStatus,
     InteractionView,
-    Message,
     workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType, UnknownResourceError
-from core.orchestrator.interactions.attempts import read_attempts, total_usage
-from core.orchestrator.interactions.ledger import read_partial
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import completions, interactions, prompts
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Exactly what is sent to a model."""
-
-    messages: list[Message]
-    temperature: float
-    max_tokens: int | None
 
 
 class InteractionReader:

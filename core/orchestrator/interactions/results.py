@@ -4,6 +4,8 @@ import logging
 
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.guards import reply_of
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.contracts import (
     AfterOutput,
     InteractionError,
@@ -23,12 +25,10 @@ from core.orchestrator.events import (
     InteractionFailed,
     InteractionIncomplete,
 )
-from core.orchestrator.interactions.ledger import AttemptLedger
-from core.orchestrator.interactions.reconciliation import Reconciliation
-from core.orchestrator.interactions.runs import Runs
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
+from core.orchestrator.runs import Runs
 
 logger = logging.getLogger(__name__)
 

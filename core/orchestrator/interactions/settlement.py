@@ -6,13 +6,13 @@ run. Neither leaves an ending in the store; both are told apart from a run in pr
 
 from datetime import timedelta
 
+from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import InteractionError, StoreResults, workflow_id_of
 from core.orchestrator.errors import ErrorType
-from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.results import Results
-from core.orchestrator.interactions.runs import START_TIMEOUT, Runs, RunState
 from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.runs import START_TIMEOUT, Runs, RunState
 
 _GRACE = timedelta(seconds=2)
 

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.orchestrator.calls.ledger import LOST_CALL, close_open_calls
+from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import (
     CompletionRequest,
@@ -24,8 +26,7 @@ from core.orchestrator.contracts import (
     MemoryWindow,
 )
 from core.orchestrator.errors import ErrorType, SessionOwnershipError
-from core.orchestrator.interactions.ledger import LOST_CALL, close_open_calls
-from core.orchestrator.interactions.reader import InteractionReader, Prompt, find_row, known, read_view
+from core.orchestrator.interactions.reader import InteractionReader, find_row, known, read_view
 from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, prompts, sessions

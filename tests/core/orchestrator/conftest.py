@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.orchestrator.interactions.ledger import AttemptLedger
+from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.storage.database import Database, open_database

@@ -8,13 +8,13 @@ from typing import Any
 
 from uuid6 import uuid7
 
+from core.orchestrator.calls.ledger import AttemptLedger, Timing
+from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import InteractionRequest, Message, PlannedCall, Usage
 from core.orchestrator.errors import LLMProviderError, StorageUnavailableError
-from core.orchestrator.interactions.ledger import AttemptLedger, Timing
-from core.orchestrator.interactions.reader import Prompt
-from core.orchestrator.interactions.runs import Runs, RunState
 from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore
 from core.orchestrator.providers.base import CallAccepted, ChatCompletion, LLMProvider
+from core.orchestrator.runs import Runs, RunState
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 QUICK = Timing(duration_ms=20, first_token_ms=5)

@@ -146,7 +146,10 @@ def test_the_longer_of_two_secrets_is_redacted_whole() -> None:
 
 
 def test_a_word_that_stands_in_for_a_key_is_no_secret() -> None:
-    assert records('configure_logging("info", ["", "none", "ollama"]); logger.info("ask ollama")')[0]["event"] == "ask ollama"
+    assert (
+        records('configure_logging("info", ["", "none", "ollama"]); logger.info("ask ollama")')[0]["event"]
+        == "ask ollama"
+    )
 
 
 def test_what_cannot_be_written_as_json_is_written_all_the_same() -> None:

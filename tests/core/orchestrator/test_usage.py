@@ -2,9 +2,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.contracts import CompletionRequest, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError
-from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.storage.database import Database
 from core.orchestrator.usage import GroupBy, UsageReport, UsageReports, UsageSum

@@ -7,6 +7,7 @@ import pytest
 
 from core.orchestrator.agents.base import Agent, AgentContext
 from core.orchestrator.agents.llm_agent import LLMAgent
+from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.contracts import (
     AfterOutput,
     CallLimits,
@@ -17,7 +18,6 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, PromptError, UnknownResourceError
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
-from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.interactions.prompting import PromptBuilder
 from core.orchestrator.interactions.store import Ending, InteractionStore

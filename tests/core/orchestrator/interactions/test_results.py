@@ -5,6 +5,8 @@ import pytest
 
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.llm_agent import LLMAgent
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.contracts import (
     CompletionRequest,
     InteractionError,
@@ -16,8 +18,6 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, UnknownResourceError
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
-from core.orchestrator.interactions.ledger import AttemptLedger
-from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations

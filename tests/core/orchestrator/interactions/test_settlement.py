@@ -3,19 +3,19 @@ from dataclasses import dataclass
 import pytest
 
 from core.orchestrator.agents.base import Agent
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.contracts import InteractionStatus
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.events import EventBus
-from core.orchestrator.interactions.ledger import AttemptLedger
-from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
-from core.orchestrator.interactions.runs import START_TIMEOUT, RunState
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
+from core.orchestrator.runs import START_TIMEOUT, RunState
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
 from tests.core.orchestrator.domain import ANY_BUDGET, CALL, QUICK, FakeRuns, SettableClock, completion, opened

@@ -3,6 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.contracts import (
     AttemptStatus,
     CompletionRequest,
@@ -12,7 +13,6 @@ from core.orchestrator.contracts import (
     Usage,
 )
 from core.orchestrator.errors import ErrorType, SessionOwnershipError, UnknownResourceError
-from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.memory.conversations import Conversations, StoredMessage
 from core.orchestrator.storage.database import Database

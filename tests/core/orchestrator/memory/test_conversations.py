@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sqlalchemy import event, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.contracts import InteractionStatus, MemoryWindow, Message
 from core.orchestrator.errors import SessionOwnershipError, UnknownResourceError
-from core.orchestrator.interactions.ledger import AttemptLedger
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations, select_window
 from core.orchestrator.storage.database import Database, open_database

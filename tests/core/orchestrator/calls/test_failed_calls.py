@@ -20,6 +20,7 @@ from core.orchestrator.errors import (
 )
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.providers.base import LLMProvider
+from tests.core.orchestrator.calls.line import SECOND, THRICE, Line
 from tests.core.orchestrator.domain import (
     CALL,
     NOON,
@@ -27,7 +28,6 @@ from tests.core.orchestrator.domain import (
     completion,
     opened,
 )
-from tests.core.orchestrator.interactions.line import SECOND, THRICE, Line
 
 
 async def test_tries_are_counted_by_kind_of_error(line: Line) -> None:
@@ -123,7 +123,7 @@ async def test_whatever_a_provider_does_is_a_failed_call(
     line: Line, script: list[Any], kind: ErrorType, caplog: pytest.LogCaptureFixture
 ) -> None:
     # The log holds the provider's own words, and pytest's workers cannot send each other a lone surrogate.
-    caplog.set_level(logging.CRITICAL, logger="core.orchestrator.interactions")
+    caplog.set_level(logging.CRITICAL, logger="core.orchestrator.calls")
     line.script([TypeError("not iterable") if step is None else step for step in script])
     failed = await line.failure()
     assert failed.failure.error_type is kind

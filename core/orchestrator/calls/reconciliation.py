@@ -15,15 +15,15 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Row, func, select, update
 
+from core.orchestrator.calls.provider_errors import as_provider_error
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import Attempt, InteractionView, Reconciled, Usage
 from core.orchestrator.errors import NextStep, OrchestratorError, StorageUnavailableError
 from core.orchestrator.foreign import must_go_on
-from core.orchestrator.interactions.provider_errors import as_provider_error
-from core.orchestrator.interactions.runs import Runs
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.registry import Registry
+from core.orchestrator.runs import Runs
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts, interactions
 

@@ -9,21 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from core.orchestrator.calls.after_failure import what_follows
+from core.orchestrator.calls.answers import Heard, Progress, read_answer
+from core.orchestrator.calls.costs import Estimate
+from core.orchestrator.calls.identification import Identification
+from core.orchestrator.calls.insisting import insist
+from core.orchestrator.calls.ledger import AttemptLedger, FinishedText
+from core.orchestrator.calls.prompt import Prompts
+from core.orchestrator.calls.provider_errors import as_provider_error
+from core.orchestrator.calls.recording import CallRecorder, RunningCall
+from core.orchestrator.calls.time_limit import TimeLimit
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import AfterOutput, CallFailure, CallModel, ModelAnswer
 from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep, StorageUnavailableError
 from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus, TextReset
 from core.orchestrator.foreign import must_go_on
-from core.orchestrator.interactions.after_failure import what_follows
-from core.orchestrator.interactions.answers import Heard, Progress, read_answer
-from core.orchestrator.interactions.costs import Estimate
-from core.orchestrator.interactions.identification import Identification
-from core.orchestrator.interactions.insisting import insist
-from core.orchestrator.interactions.ledger import AttemptLedger, FinishedText
-from core.orchestrator.interactions.provider_errors import as_provider_error
-from core.orchestrator.interactions.recording import CallRecorder, RunningCall
-from core.orchestrator.interactions.store import InteractionStore
-from core.orchestrator.interactions.time_limit import TimeLimit
 from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
 from core.orchestrator.providers.untrusted import one_line
@@ -52,7 +52,7 @@ class ModelCaller:
     def __init__(
         self,
         *,
-        store: InteractionStore,
+        prompts: Prompts,
         ledger: AttemptLedger,
         providers: Registry[LLMProvider],
         events: EventBus,
@@ -67,7 +67,7 @@ class ModelCaller:
 
         The id of a call that runs for `identify_after` is written down while it runs.
         """
-        self._store = store
+        self._prompts = prompts
         self._ledger = ledger
         self._providers = providers
         self._events = events
@@ -99,7 +99,7 @@ class ModelCaller:
         """
         limit = TimeLimit(self._call_timeout, remaining)
         interaction_id, call = request.interaction_id, request.call
-        prompt = await self._store.prompt(interaction_id)
+        prompt = await self._prompts.prompt(interaction_id)
         ordinal = await self._ledger.begin(interaction_id, call, self._clock(), request.skipped)
         if isinstance(ordinal, FinishedText):
             return await self._answer(request)

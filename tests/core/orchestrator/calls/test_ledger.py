@@ -3,9 +3,9 @@ from datetime import timedelta
 
 import pytest
 
+from core.orchestrator.calls.ledger import AttemptLedger, FinishedText, PartialText
 from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionStatus, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderRateLimitError, LLMProviderServiceError
-from core.orchestrator.interactions.ledger import AttemptLedger, FinishedText, PartialText
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.storage.database import Database

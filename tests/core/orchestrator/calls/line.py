@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from core.orchestrator.calls.answers import Progress
+from core.orchestrator.calls.calling import FailedCall, ModelCaller
+from core.orchestrator.calls.costs import Estimate
 from core.orchestrator.contracts import AttemptStatus, CallModel, ModelAnswer, PlannedCall
 from core.orchestrator.errors import ErrorType, Posture
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
-from core.orchestrator.interactions.answers import Progress
-from core.orchestrator.interactions.calling import FailedCall, ModelCaller
-from core.orchestrator.interactions.costs import Estimate
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.providers.base import LLMProvider
@@ -60,7 +60,7 @@ class Line:
         **fields: Any,
     ) -> ModelAnswer | FailedCall:
         caller = ModelCaller(
-            store=self.store,
+            prompts=self.store,
             ledger=self.ledger,
             providers=self.providers,
             events=self.bus,

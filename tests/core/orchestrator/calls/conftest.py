@@ -2,8 +2,8 @@ import pytest
 
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.storage.database import Database
+from tests.core.orchestrator.calls.line import Line
 from tests.core.orchestrator.domain import PROMPT, FlakyLedger, opened
-from tests.core.orchestrator.interactions.line import Line
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import logging
 
+from core.orchestrator.calls.identification import LABEL_CHARACTERS
 from core.orchestrator.errors import (
     ErrorType,
     LLMProviderError,
@@ -11,7 +12,6 @@ from core.orchestrator.errors import (
     OrchestratorError,
     Posture,
 )
-from core.orchestrator.interactions.identification import LABEL_CHARACTERS
 from core.orchestrator.providers.untrusted import one_line
 
 logger = logging.getLogger(__name__)

@@ -4,21 +4,21 @@ from typing import Any
 
 import pytest
 
+from core.orchestrator.calls.answers import Progress
 from core.orchestrator.contracts import AttemptStatus, ModelAnswer, Usage
 from core.orchestrator.errors import (
     ErrorType,
     LLMProviderRateLimitError,
     NextStep,
 )
-from core.orchestrator.interactions.answers import Progress
 from core.orchestrator.providers.base import LLMProvider
+from tests.core.orchestrator.calls.line import SECOND, Line
 from tests.core.orchestrator.domain import (
     CALL,
     PROMPT,
     ScriptedProvider,
     completion,
 )
-from tests.core.orchestrator.interactions.line import SECOND, Line
 
 LIMIT_IN_A_PAYLOAD = 2_000_000
 

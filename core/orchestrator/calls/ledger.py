@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.orchestrator.calls.attempts import read_attempts
 from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionError, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderError
-from core.orchestrator.interactions.attempts import read_attempts
 from core.orchestrator.models.cooldowns import forget
 from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line

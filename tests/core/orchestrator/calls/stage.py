@@ -12,6 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 from core.orchestrator.agents.base import Agent
+from core.orchestrator.calls.answers import Progress
+from core.orchestrator.calls.calling import ModelCaller
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.contracts import (
     AfterOutput,
     Attempt,
@@ -27,10 +31,6 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import EventBus, TextReset
-from core.orchestrator.interactions.answers import Progress
-from core.orchestrator.interactions.calling import ModelCaller
-from core.orchestrator.interactions.ledger import AttemptLedger
-from core.orchestrator.interactions.reconciliation import Reconciliation
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.models.cooldowns import Cooldowns
@@ -147,7 +147,7 @@ class Stage:
 
     def caller(self) -> ModelCaller:
         return ModelCaller(
-            store=self.store,
+            prompts=self.store,
             ledger=self.ledger,
             providers=self.providers,
             events=self.bus,

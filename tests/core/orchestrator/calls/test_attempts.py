@@ -2,8 +2,8 @@
 
 import pytest
 
+from core.orchestrator.calls.attempts import total_usage
 from core.orchestrator.contracts import Attempt, AttemptStatus, Usage
-from core.orchestrator.interactions.attempts import total_usage
 
 SKIPPED = Attempt(ordinal=1, model="m", provider="p", status=AttemptStatus.SKIPPED)
 

@@ -9,8 +9,8 @@ from core.orchestrator.contracts import Usage
 from core.orchestrator.errors import ErrorType, LLMProviderConnectionError, LLMProviderServiceError
 from core.orchestrator.providers.base import CallAccepted
 from core.orchestrator.tokens import estimate_tokens
+from tests.core.orchestrator.calls.line import Line, is_cancelled
 from tests.core.orchestrator.domain import CALL, NOON, PROMPT, completion
-from tests.core.orchestrator.interactions.line import Line, is_cancelled
 
 ACCEPTED = CallAccepted("gen-1")
 PROMPT_TOKENS = sum(estimate_tokens(message["content"]) for message in PROMPT.messages)

@@ -13,12 +13,10 @@ from pydantic import SecretStr
 
 from core.orchestrator.contracts import AfterOutput, AttemptStatus, InteractionStatus, StoreResults
 from core.orchestrator.errors import ErrorType
-from core.orchestrator.interactions.continuing import continued
 from core.orchestrator.providers.openrouter import OpenRouterProvider
 from core.orchestrator.storage.database import Database
 from standin import Call, Pace, StandIn
-from tests.core.orchestrator.domain import PROMPT, opened
-from tests.core.orchestrator.interactions.stage import (
+from tests.core.orchestrator.calls.stage import (
     FIRST,
     HELD,
     HELD_AFTER,
@@ -28,6 +26,7 @@ from tests.core.orchestrator.interactions.stage import (
     half_of,
     said_by,
 )
+from tests.core.orchestrator.domain import PROMPT, opened
 
 SOON = timedelta(milliseconds=300)
 FLAGGED = {"code": 403, "message": "flagged", "metadata": {"reasons": ["violence"]}}
@@ -128,7 +127,7 @@ async def test_what_becomes_of_a_call_that_breaks(
     followed = tries if goes_on else tries - 1
     assert stage.resets == (list(range(1, followed + 1)) if shown and policy is AfterOutput.RESTART else [])
     for call, so_far in zip(calls, _texts_before(broken, len(calls), policy), strict=True):
-        assert call.messages == (continued(PROMPT.messages, so_far) if so_far else PROMPT.messages)
+        assert call.messages == PROMPT.continuing(so_far)
 
 
 def _texts_before(broken: list[str], calls: int, policy: AfterOutput) -> list[str]:

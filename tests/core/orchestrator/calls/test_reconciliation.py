@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import pytest
 from sqlalchemy import update
 
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.reconciliation import Look, Reconciliation
 from core.orchestrator.contracts import AttemptStatus, InteractionStatus, PlannedCall, Reconciled, Usage
 from core.orchestrator.errors import (
     LLMProviderAuthenticationError,
@@ -17,8 +19,6 @@ from core.orchestrator.errors import (
     NextStep,
     Posture,
 )
-from core.orchestrator.interactions.ledger import AttemptLedger
-from core.orchestrator.interactions.reconciliation import Look, Reconciliation
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry

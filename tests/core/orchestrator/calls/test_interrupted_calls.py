@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 
+from core.orchestrator.calls.calling import FailedCall
 from core.orchestrator.contracts import AttemptStatus
 from core.orchestrator.errors import (
     ErrorType,
     LLMProviderServiceError,
     StorageUnavailableError,
 )
-from core.orchestrator.interactions.calling import FailedCall
 from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore
 from core.orchestrator.storage.database import Database
+from tests.core.orchestrator.calls.line import THRICE, Line, is_cancelled, is_shut_down
 from tests.core.orchestrator.domain import (
     PROMPT,
     FlakyLedger,
     completion,
     opened,
 )
-from tests.core.orchestrator.interactions.line import THRICE, Line, is_cancelled, is_shut_down
 
 
 async def test_an_answer_is_kept_once_the_database_is_back_and_not_asked_for_again(line: Line) -> None:

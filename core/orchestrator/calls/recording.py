@@ -3,16 +3,15 @@
 import logging
 from dataclasses import dataclass, field
 
+from core.orchestrator.calls.answers import Heard, Stopwatch
+from core.orchestrator.calls.costs import Estimate, likely_cost
+from core.orchestrator.calls.identification import Identification
+from core.orchestrator.calls.insisting import finish, insist
+from core.orchestrator.calls.ledger import AttemptLedger, Timing
+from core.orchestrator.calls.prompt import Prompt
+from core.orchestrator.calls.time_limit import TimeLimit
 from core.orchestrator.contracts import AttemptStatus, CallModel, Message, PlannedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderError, LLMProviderServiceError, StorageUnavailableError
-from core.orchestrator.interactions.answers import Heard, Stopwatch
-from core.orchestrator.interactions.continuing import continued
-from core.orchestrator.interactions.costs import Estimate, likely_cost
-from core.orchestrator.interactions.identification import Identification
-from core.orchestrator.interactions.insisting import finish, insist
-from core.orchestrator.interactions.ledger import AttemptLedger, Timing
-from core.orchestrator.interactions.reader import Prompt
-from core.orchestrator.interactions.time_limit import TimeLimit
 from core.orchestrator.providers.base import ChatCompletion
 
 logger = logging.getLogger(__name__)
@@ -43,8 +42,7 @@ class RunningCall:
     @property
     def messages(self) -> list[Message]:
         """What is sent."""
-        before = self.heard.before
-        return continued(self.prompt.messages, before) if before else self.prompt.messages
+        return self.prompt.continuing(self.heard.before)
 
 
 class CallRecorder:

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from core.orchestrator.errors import ErrorType, LLMProviderRateLimitError, LLMProviderServiceError, NextStep, Posture
+from tests.core.orchestrator.calls.line import SECOND, THRICE, Line
 from tests.core.orchestrator.domain import completion
-from tests.core.orchestrator.interactions.line import SECOND, THRICE, Line
 
 SOON = timedelta(milliseconds=50)
 LATER = timedelta(seconds=30)

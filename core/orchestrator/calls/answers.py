@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from core.orchestrator.calls.ledger import Timing
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, Posture
-from core.orchestrator.interactions.ledger import Timing
 from core.orchestrator.providers.base import CallAccepted, ChatCompletion
 from core.orchestrator.providers.untrusted import TEXT_LIMIT, as_text, storable_text
 

@@ -1,0 +1,41 @@
+"""What is sent to a model, and how another one is asked to go on with a text that broke off."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.orchestrator.contracts import Message
+
+_GO_ON = (
+    "Your last message was cut off. Go on exactly where it stopped, in the middle of a word if need be: repeat none of "
+    "it, and say nothing about the interruption."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Exactly what is sent to a model."""
+
+    messages: list[Message]
+    temperature: float
+    max_tokens: int | None
+
+    def continuing(self, text: str) -> list[Message]:
+        """Return messages that ask for what follows `text`; for what follows nothing, those of the prompt.
+
+        The text is followed by a request, rather than left as the last message: not every model takes one of its own
+        as the beginning of its answer.
+        """
+        if not text:
+            return self.messages
+        return [*self.messages, {"role": "assistant", "content": text}, {"role": "user", "content": _GO_ON}]
+
+
+class Prompts(Protocol):
+    """Where prompts are kept."""
+
+    async def prompt(self, interaction_id: str) -> Prompt:
+        """Return the prompt of an interaction.
+
+        Raises:
+            UnknownResourceError: none has been built for that id.
+        """
