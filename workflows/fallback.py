@@ -25,6 +25,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows import steps
     from workflows.order import Order
 
+_GAP = "\N{NO-BREAK SPACE}" * 2
+"""Between columns: the Temporal UI draws them without any space."""
+
 
 async def ask_models(interaction_id: str, plan: PromptPlan) -> ModelAnswer | InteractionError:
     """Ask the models of a plan in order and return the first answer, or why there is none.
@@ -78,16 +81,17 @@ def _show(state: str, seen: Sequence[Attempt | SkippedCall]) -> None:
     """Draw the attempts so far for whoever looks at the run in the Temporal UI."""
     lines = [f"**{state}**"]
     if seen:
-        lines += ["", "| try | model | outcome | HTTP | took |", "|--:|---|---|--:|--:|"]
+        lines += ["", "| try | model | outcome | took |", "|--:|---|---|--:|"]
     lines += [_row(one) for one in seen]
     workflow.set_current_details("\n".join(lines))
 
 
 def _row(one: Attempt | SkippedCall) -> str:
     if isinstance(one, SkippedCall):
-        return f"| | {one.call.model} | passed over: {one.reason.replace('|', '/')} | | |"
-    outcome = one.error_type or one.status
-    return f"| {one.ordinal} | {one.model} | {outcome} | {one.http_status or ''} | {one.duration_ms or 0} ms |"
+        return f"|{_GAP}| {one.call.model}{_GAP}| passed over: {one.reason.replace('|', '/')} | |"
+    status = f" (HTTP {one.http_status})" if one.http_status else ""
+    outcome = f"{one.error_type or one.status}{status}"
+    return f"| {one.ordinal}{_GAP}| {one.model}{_GAP}| {outcome}{_GAP}| {one.duration_ms or 0} ms |"
 
 
 def _read_failure(error: ActivityError) -> CallFailure:

@@ -70,7 +70,7 @@ def _default(name: str) -> str:
     value = Settings.model_fields[name].default
     if name == "PERSONAS_DIR":
         return str(value.relative_to(ROOT))
-    return "none" if value in (None, []) else str(value)
+    return "none" if value in (None, [], {}) else str(value)
 
 
 def test_the_map_shows_every_folder() -> None:

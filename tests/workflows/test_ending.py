@@ -194,7 +194,8 @@ async def test_a_run_in_which_nothing_failed_has_no_error_types(temporal: Client
 async def test_a_model_that_was_passed_over_makes_the_reply_a_fallbacks(temporal: Client) -> None:
     view = await Steps(first=answer_after_passing_one_over).run(temporal)
     attributes = (await temporal.get_workflow_handle(view.workflow_id).describe()).typed_search_attributes
-    assert (attributes[FALLBACKS], attributes[ERROR_TYPES]) == (1, ["unavailable"])
+    assert attributes[FALLBACKS] == 1
+    assert ERROR_TYPES not in attributes  # nobody failed this time
 
 
 async def test_an_incomplete_reply_is_told_from_a_whole_one(temporal: Client) -> None:

@@ -105,12 +105,12 @@ async def test_a_running_workflow_shows_who_is_being_asked_and_who_failed(tempor
         await steps.reached.wait()
         details = (await run.query(METADATA_QUERY, result_type=WorkflowMetadata)).current_details
         await run.cancel()
-    assert details.splitlines() == [
+    assert _without_gaps(details) == [
         "**asking second**",
         "",
-        "| try | model | outcome | HTTP | took |",
-        "|--:|---|---|--:|--:|",
-        "| 1 | first | unavailable | 503 | 7 ms |",
+        "| try | model | outcome | took |",
+        "|--:|---|---|--:|",
+        "| 1| first| unavailable (HTTP 503)| 7 ms |",
     ]
 
 
@@ -123,7 +123,7 @@ async def test_a_running_workflow_shows_who_was_passed_over_and_why(temporal: Cl
         await steps.reached.wait()
         details = (await run.query(METADATA_QUERY, result_type=WorkflowMetadata)).current_details
         await run.cancel()
-    assert details.splitlines()[-1] == "| | cools | passed over: it failed / thrice | | |"
+    assert _without_gaps(details)[-1] == "|| cools| passed over: it failed / thrice | |"
     assert "second · first of 2 · 1 passed over" in await _summaries(temporal, run.id)
 
 
@@ -151,3 +151,7 @@ async def _summaries(client: Client, workflow_id: str) -> list[str]:
 
 def _payload(payload: Any) -> Any:
     return json.loads(payload.data)
+
+
+def _without_gaps(details: str) -> list[str]:
+    return details.replace("\N{NO-BREAK SPACE}", "").splitlines()

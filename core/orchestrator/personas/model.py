@@ -60,6 +60,9 @@ TEMPLATE_FIELDS = (
 )
 """The fields a system prompt may use, besides `user_id` and `context`."""
 
+_ADDED_LATER = ("after_output",)
+"""Fields younger than the first version of a persona: where they are not used, they leave its hash as it was."""
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """Text with something in it."""
 ModelName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -138,7 +141,8 @@ class PersonaConfig(BaseModel):
     @property
     def version(self) -> str:
         """The first 12 hexadecimal digits of the hash of the content."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        unused = {field for field in _ADDED_LATER if getattr(self, field) is None}
+        content = json.dumps(self.model_dump(mode="json", exclude=unused), sort_keys=True, separators=(",", ":"))
         return sha256(content.encode()).hexdigest()[:12]
 
     def for_turn(self, user_id: str, context: Mapping[str, Any]) -> Self:

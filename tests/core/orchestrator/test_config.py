@@ -16,10 +16,15 @@ DEFAULTS: dict[str, Any] = {
     "OPENROUTER_BASE_URL": "https://openrouter.ai/api/v1",
     "DEFAULT_LLM_MODEL": "openai/gpt-3.5-turbo",
     "LLM_FALLBACK_MODELS": [],
+    "LLM_PROVIDERS": {},
+    "LLM_PROVIDER_KEYS": {},
     "LLM_FIRST_TOKEN_TIMEOUT_SECONDS": 30,
     "LLM_STALL_TIMEOUT_SECONDS": 20,
     "LLM_CALL_TIMEOUT_SECONDS": 180,
     "LLM_RETRY_WAIT_MAX_SECONDS": 20,
+    "LLM_COOLDOWN_AFTER_FAILURES": 3,
+    "LLM_COOLDOWN_SECONDS": 30,
+    "MODEL_CATALOGUE_LIFETIME_SECONDS": 3600,
     "INTERACTION_DEADLINE_SECONDS": 300,
     "HEARTBEAT_TIMEOUT_SECONDS": 15,
     "SHUTDOWN_GRACE_SECONDS": 30,
@@ -63,6 +68,37 @@ def test_the_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> Non
     assert settings.PLUGINS == ["one", "two.three"]
     assert (settings.API_PORT, settings.LLM_CALL_TIMEOUT_SECONDS) == (8080, 0.5)
     assert settings.OPENROUTER_BASE_URL == "http://localhost:1/v1"
+
+
+def test_further_providers_are_pairs_and_their_keys_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_PROVIDERS", " ollama = http://127.0.0.1:11434/v1, vllm=https://gpu:8000/v1?a=b,, ")
+    monkeypatch.setenv("LLM_PROVIDER_KEYS", "vllm=sk-a=b==")
+    settings = load_settings()
+    assert settings.LLM_PROVIDERS == {"ollama": "http://127.0.0.1:11434/v1", "vllm": "https://gpu:8000/v1?a=b"}
+    assert settings.secrets == ["sk-a=b=="]
+    assert "sk-a=b" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("providers", "keys", "complaint"),
+    [
+        ("ollama", "", "LLM_PROVIDERS: .*name=value pairs"),
+        ("=http://a/v1", "", "LLM_PROVIDERS: .*name=value pairs"),
+        ("Big Server=http://a/v1", "", "LLM_PROVIDERS: .*name=value pairs"),
+        ("ollama=localhost:11434", "", "LLM_PROVIDERS: .*ollama must start with http://"),
+        ("openrouter=http://a/v1", "", "LLM_PROVIDERS: .*OPENROUTER_BASE_URL"),
+        ("ollama=http://a/v1", "olama=sk-secret", "LLM_PROVIDER_KEYS: .*LLM_PROVIDERS names no olama"),
+        ("ollama=http://a/v1", "sk-secret", "LLM_PROVIDER_KEYS: .*name=value pairs"),
+    ],
+)
+def test_a_wrong_pair_is_named_and_no_key_is_shown(
+    monkeypatch: pytest.MonkeyPatch, providers: str, keys: str, complaint: str
+) -> None:
+    monkeypatch.setenv("LLM_PROVIDERS", providers)
+    monkeypatch.setenv("LLM_PROVIDER_KEYS", keys)
+    with pytest.raises(ConfigurationError, match=complaint) as raised:
+        load_settings()
+    assert "sk-secret" not in str(raised.value)
 
 
 def test_an_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
