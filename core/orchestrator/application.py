@@ -17,7 +17,6 @@ from core.orchestrator.config import Settings
 from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.events import EventBus, events
-from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
@@ -26,6 +25,7 @@ from core.orchestrator.memory.budget import MemoryBudget
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.models.catalogue import ModelCatalogue
 from core.orchestrator.models.cooldowns import Cooldowns
+from core.orchestrator.models.planning import ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.plugins import load_plugins
 from core.orchestrator.providers.base import LLMProvider

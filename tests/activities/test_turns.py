@@ -25,13 +25,13 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import EventBus
-from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.budget import MemoryBudget
 from core.orchestrator.models.catalogue import ModelCatalogue
 from core.orchestrator.models.cooldowns import Cooldowns
+from core.orchestrator.models.planning import ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry

@@ -19,9 +19,9 @@ from core.orchestrator.contracts import (
     PromptPlan,
 )
 from core.orchestrator.events import EventBus, InteractionInProgress
-from core.orchestrator.interactions.planning import ModelPlan, ModelPlanner
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations
+from core.orchestrator.models.planning import ModelPlan, ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.registry import Registry

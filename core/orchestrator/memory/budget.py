@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from core.orchestrator.contracts import InteractionRequest
 from core.orchestrator.errors import PromptError, UnknownResourceError
-from core.orchestrator.interactions.planning import ModelPlanner
+from core.orchestrator.models.planning import ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.tokens import estimate_tokens

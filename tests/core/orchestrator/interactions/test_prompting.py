@@ -18,12 +18,12 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, PromptError, UnknownResourceError
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
-from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.interactions.prompting import PromptBuilder
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.models.catalogue import ModelCatalogue
 from core.orchestrator.models.cooldowns import Cooldowns
+from core.orchestrator.models.planning import ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.providers.base import LLMProvider

@@ -5,10 +5,10 @@ import pytest
 
 from core.orchestrator.contracts import ModelInfo
 from core.orchestrator.errors import LLMProviderServiceError
-from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.memory.budget import MemoryBudget, TokenBudget
 from core.orchestrator.models.catalogue import ModelCatalogue
 from core.orchestrator.models.cooldowns import Cooldowns
+from core.orchestrator.models.planning import ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.providers.base import LLMProvider

@@ -5,9 +5,9 @@ import pytest
 
 from core.orchestrator.contracts import AfterOutput, CompletionRequest
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError
-from core.orchestrator.interactions.planning import ModelPlanner
 from core.orchestrator.models.catalogue import ModelCatalogue
 from core.orchestrator.models.cooldowns import Cooldowns
+from core.orchestrator.models.planning import ModelPlanner
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database
