@@ -73,6 +73,7 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         estimate=application.catalogue.estimate,
         call_timeout=timedelta(seconds=settings.LLM_CALL_TIMEOUT_SECONDS),
         max_wait=timedelta(seconds=settings.LLM_RETRY_WAIT_MAX_SECONDS),
+        secrets=settings.secrets,
     )
     return Worker(
         client,

@@ -3,7 +3,7 @@
 The store keeps the explanation as it was written while the prompt was built; what is not described here passes too.
 """
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from core.orchestrator.contracts import (
     AfterOutput,
@@ -102,6 +102,15 @@ class ExplainedPlan(_Part):
     """Models that were to be asked only when no other was left."""
 
 
+class ExplainedPartial(_Part):
+    """What a call had said when it broke."""
+
+    attempt: int
+    """Its ordinal."""
+    text: str
+    """With what it continued: the whole text so far."""
+
+
 class Explanation(_Part):
     """An interaction explained. What is not known yet, or does not apply to a bare completion, is null."""
 
@@ -110,6 +119,9 @@ class Explanation(_Part):
     error: InteractionError | None
     attempts: list[Attempt]
     """The calls that were made."""
+    partials: list[ExplainedPartial] = Field(default_factory=list)
+    """What broken calls had said. With `after_output: continue` the call after one was sent `messages`, then this text
+    as the assistant's, then a request to go on."""
     persona: ExplainedPersona | None = None
     agent: ExplainedAgent | None = None
     memory: ExplainedMemory | None = None

@@ -104,7 +104,10 @@ class InteractionService:
         try:
             await asyncio.wait((ended, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                raise WorkflowServiceUnavailableError("this process is stopping", interaction_id=interaction_id)
+                raise WorkflowServiceUnavailableError(
+                    "this process is stopping; the interaction goes on and can be read by its id",
+                    interaction_id=interaction_id,
+                )
             await ended
         finally:
             ended.cancel()

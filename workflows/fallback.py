@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         ModelAnswer,
         PromptPlan,
         SkippedCall,
+        model_name,
     )
     from core.orchestrator.errors import ErrorType, NextStep
     from workflows import steps
@@ -42,7 +43,7 @@ async def ask_models(interaction_id: str, plan: PromptPlan) -> ModelAnswer | Int
     while order:
         remaining = deadline - workflow.now()
         if remaining <= timedelta(0):
-            return _too_late(plan)
+            return _given_up("the deadline has passed", seen, _too_late(plan))
         call, skipped = order.next()
         seen += skipped
         request = CallModel(
@@ -52,7 +53,7 @@ async def ask_models(interaction_id: str, plan: PromptPlan) -> ModelAnswer | Int
             is_last=not order,
             skipped=skipped,
         )
-        _show(f"asking {call.model}", seen)
+        _show(f"asking {model_name(call.provider, call.model)}", seen)
         try:
             label = _label(len(failures), len(plan.calls), len(skipped))
             answer = await steps.call_model(request, label, plan.limits, remaining)
@@ -60,15 +61,20 @@ async def ask_models(interaction_id: str, plan: PromptPlan) -> ModelAnswer | Int
             if is_cancelled_exception(error):
                 raise
             if isinstance(error.cause, TemporalTimeoutError):
-                return _too_late(plan)
+                return _given_up("the deadline has passed", seen, _too_late(plan))
             failure = _read_failure(error)
             failures.append(failure)
             seen += failure.attempts
             order.narrow(call, failure)
         else:
-            _show(f"{answer.model} answered", [*seen, *answer.attempts])
+            _show(f"{model_name(answer.provider, answer.model)} answered", [*seen, *answer.attempts])
             return answer
-    return _summary(failures)
+    return _given_up("no whole answer", seen, _summary(failures))
+
+
+def _given_up(why: str, seen: Sequence[Attempt | SkippedCall], error: InteractionError) -> InteractionError:
+    _show(why, seen)
+    return error
 
 
 def _label(asked: int, planned: int, skipped: int) -> str:
@@ -88,10 +94,12 @@ def _show(state: str, seen: Sequence[Attempt | SkippedCall]) -> None:
 
 def _row(one: Attempt | SkippedCall) -> str:
     if isinstance(one, SkippedCall):
-        return f"|{_GAP}| {one.call.model}{_GAP}| passed over: {one.reason.replace('|', '/')} | |"
+        reason = one.reason.replace("|", "/")
+        return f"|{_GAP}| {model_name(one.call.provider, one.call.model)}{_GAP}| passed over: {reason} | |"
     status = f" (HTTP {one.http_status})" if one.http_status else ""
     outcome = f"{one.error_type or one.status}{status}"
-    return f"| {one.ordinal}{_GAP}| {one.model}{_GAP}| {outcome}{_GAP}| {one.duration_ms or 0} ms |"
+    model = model_name(one.provider, one.model)
+    return f"| {one.ordinal}{_GAP}| {model}{_GAP}| {outcome}{_GAP}| {one.duration_ms or 0} ms |"
 
 
 def _read_failure(error: ActivityError) -> CallFailure:

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         InteractionView,
         ModelAnswer,
         StoreResults,
+        model_name,
     )
     from core.orchestrator.errors import ErrorType
     from temporal.search_attributes import ERROR_TYPES, FALLBACKS, MODEL, OUTCOME
@@ -44,8 +45,8 @@ async def settle(interaction_id: str, answering: Awaitable[Outcome]) -> Interact
         OUTCOME.value_set(view.status),
         FALLBACKS.value_set(max(0, len(models) - 1)),
     ]
-    if view.model is not None:
-        attributes.append(MODEL.value_set(view.model))
+    if view.model is not None and view.provider is not None:
+        attributes.append(MODEL.value_set(model_name(view.provider, view.model)))
     if error_types:
         attributes.append(ERROR_TYPES.value_set(error_types))
     workflow.upsert_search_attributes(attributes)

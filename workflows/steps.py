@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         ModelAnswer,
         PromptPlan,
         StoreResults,
+        model_name,
     )
 
 Result = TypeVar("Result", bound=Contract)
@@ -61,7 +62,7 @@ async def call_model(request: CallModel, label: str, limits: CallLimits, remaini
         heartbeat_timeout=timedelta(seconds=limits.heartbeat_seconds),
         retry_policy=_CALL_RETRIES,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"{request.call.model} · {label}",
+        summary=f"{model_name(request.call.provider, request.call.model)} · {label}",
     )
     return result
 

@@ -13,6 +13,7 @@ from api.fields import Identifier, ModelCursor, PageSize
 from api.pages import Page
 from api.strict_route import StrictRoute
 from core.orchestrator.application import Application
+from core.orchestrator.contracts import ModelInfo
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.models.catalogue import CatalogueEntry
 from core.orchestrator.models.cooldowns import Cooling, ModelKey
@@ -79,11 +80,14 @@ async def models(
     cursor: Annotated[ModelCursor | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: PageSize = 50,
 ) -> ModelPage:
-    """Return one page of the known models, by provider and name. A model that is not listed can be asked as well."""
+    """Return one page of the known models, by provider and name.
+
+    A model that is not listed can be asked as well; it is shown while it cools.
+    """
     if provider is not None and provider not in application.providers:
         raise UnknownResourceError("provider", provider)
-    entries = [entry for entry in application.catalogue.entries() if provider in (None, entry.provider)]
     cooling = await application.cooldowns.current()
+    entries = [entry for entry in _entries(application, cooling) if provider in (None, entry.provider)]
     found = entries[_place_after(cursor, entries, application) :][: limit + 1]
     page = Page.of([_summary(entry, cooling, application) for entry in found], limit, lambda model: model.id)
     return ModelPage(
@@ -95,6 +99,13 @@ async def models(
             if provider in (None, listed.provider)
         ],
     )
+
+
+def _entries(application: Application, cooling: Mapping[ModelKey, Cooling]) -> list[CatalogueEntry]:
+    """Return the listed models, and those that cool without being listed."""
+    listed = {(entry.provider, entry.model.id): entry for entry in application.catalogue.entries()}
+    unlisted = {key: CatalogueEntry(key[0], ModelInfo(id=key[1])) for key in cooling if key not in listed}
+    return [entry for _, entry in sorted((listed | unlisted).items())]
 
 
 def _place_after(cursor: str | None, entries: Sequence[CatalogueEntry], application: Application) -> int:

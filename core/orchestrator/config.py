@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -20,6 +21,22 @@ NamedSecrets = Annotated[dict[str, SecretStr], NoDecode]
 _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+def _what_is_wrong_with(url: str) -> str | None:
+    """Return what keeps a text from being the base of an HTTP API's addresses, without quoting it."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is no address"
+    if parts.scheme not in ("http", "https") or not url.startswith(("http://", "https://")):
+        return "must start with http:// or https://"
+    if not host or not url.isprintable() or " " in url:
+        return "must name a host"
+    if parts.username is not None or parts.password is not None:
+        return "must not hold a user or password"
+    return "must end with its path" if parts.query or parts.fragment else None
 
 
 class Settings(BaseSettings):
@@ -91,14 +108,20 @@ class Settings(BaseSettings):
 
     @field_validator("LLM_PROVIDERS", "LLM_PROVIDER_KEYS", mode="before")
     @classmethod
-    def _split_pairs(cls, value: Any) -> Any:
+    def _split_pairs(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, str):
             return value
         pairs = {}
         for part in filter(None, (part.strip() for part in value.split(","))):
             name, equals, rest = (piece.strip() for piece in part.partition("="))
             if not equals or not rest or not _PROVIDER_NAME.fullmatch(name):
-                raise ValueError("must be comma-separated name=value pairs, such as ollama=http://127.0.0.1:11434/v1")
+                example = "http://127.0.0.1:11434/v1" if info.field_name == "LLM_PROVIDERS" else "KEY"
+                raise ValueError(
+                    f"must be comma-separated name=value pairs, such as ollama={example}; "
+                    "a name has lower-case letters, digits, - and _"
+                )
+            if name in pairs:
+                raise ValueError(f"names {name} twice")
             pairs[name] = rest
         return pairs
 
@@ -108,9 +131,9 @@ class Settings(BaseSettings):
         for name, url in value.items():
             if name == DEFAULT_PROVIDER:
                 raise ValueError("openrouter is set by OPENROUTER_BASE_URL and OPENROUTER_API_KEY")
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"the address of {name} must start with http:// or https://")
-        return value
+            if wrong := _what_is_wrong_with(url):
+                raise ValueError(f"the address of {name} {wrong}")
+        return {name: url.rstrip("/") for name, url in value.items()}
 
     @field_validator("LLM_PROVIDER_KEYS")
     @classmethod
@@ -130,8 +153,8 @@ class Settings(BaseSettings):
     @field_validator("OPENROUTER_BASE_URL")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
+        if wrong := _what_is_wrong_with(value):
+            raise ValueError(wrong)
         return value.rstrip("/")
 
     @field_validator("DATABASE_URL")
@@ -179,7 +202,10 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise ConfigurationError("; ".join(lines)) from None
     except UnicodeDecodeError:  # its message would show a part of the file
         raise ConfigurationError(".env: is not UTF-8 text") from None

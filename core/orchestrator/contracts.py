@@ -6,9 +6,9 @@ the store, where these payloads' ids find them.
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from core.orchestrator.errors import ErrorType, NextStep
 
@@ -85,10 +85,19 @@ def reconciliation_id_of(interaction_id: str) -> str:
     return f"reconcile-{interaction_id}"
 
 
+def model_name(provider: str, model: str) -> str:
+    """Return the name by which a client asks for a provider's model: `openai/gpt-4`, `ollama:llama3`."""
+    return model if provider == DEFAULT_PROVIDER else f"{provider}:{model}"
+
+
 class Contract(BaseModel):
     """Base: unknown fields are ignored, so that a newer writer does not break an older reader."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+Dollars = Annotated[float, AfterValidator(lambda dollars: round(dollars, 12))]
+"""US dollars. Sums of binary fractions carry noise far behind the point; no price reaches so far."""
 
 
 class Usage(Contract):
@@ -101,9 +110,9 @@ class Usage(Contract):
     """Prompt tokens the upstream had cached; part of `prompt_tokens`."""
     reasoning_tokens: int | None = None
     """Tokens spent on reasoning; part of `completion_tokens`."""
-    cost_usd: float | None = None
+    cost_usd: Dollars | None = None
     """US dollars, as the provider billed them."""
-    estimated_cost_usd: float | None = None
+    estimated_cost_usd: Dollars | None = None
     """Where `cost_usd` is null: what the whole may have cost, by list prices. An estimate, and never part of a bill."""
 
 
@@ -134,7 +143,7 @@ class Attempt(Contract):
     duration_ms: int | None = None
     """Milliseconds the whole call took."""
     wait_ms: int | None = None
-    """Milliseconds waited before the next call."""
+    """Milliseconds to wait before the next call; Temporal may take a little longer."""
 
 
 class InteractionError(Contract):

@@ -5,12 +5,11 @@ A cost that is not known is null and counted as unknown: a sum never pretends th
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator
 from sqlalchemy import ColumnElement, Select, case, func, null, select
 
-from core.orchestrator.contracts import AttemptStatus, Contract
+from core.orchestrator.contracts import DEFAULT_PROVIDER, AttemptStatus, Contract, Dollars
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts
 
@@ -26,14 +25,14 @@ class GroupBy(StrEnum):
 
 _COLUMNS: dict[GroupBy, ColumnElement[Any]] = {
     GroupBy.USER: attempts.c.user_id,
-    GroupBy.MODEL: attempts.c.model,
+    # As a client names it: the same model of two providers has two prices.
+    GroupBy.MODEL: case(
+        (attempts.c.provider == DEFAULT_PROVIDER, attempts.c.model),
+        else_=attempts.c.provider + ":" + attempts.c.model,
+    ),
     GroupBy.PERSONA: attempts.c.persona_id,
     GroupBy.DAY: attempts.c.day,
 }
-
-
-Dollars = Annotated[float, AfterValidator(lambda dollars: round(dollars, 12))]
-"""Sums of binary fractions carry noise far behind the point; no price reaches so far."""
 
 
 class UsageSum(Contract):

@@ -141,10 +141,11 @@ async def test_a_model_that_cools_says_until_when_and_why(shop: System) -> None:
     try:
         cooldowns = Cooldowns(database, 1, timedelta(hours=1))
         await cooldowns.strike("another_shelf", "tiny", LLMProviderServiceError("it broke"))
+        await cooldowns.strike("openrouter", "nobody/lists-it", LLMProviderServiceError("it broke"))
     finally:
         await database.close()
     cooling = {item["id"]: item["cooling"] for item in await whole(shop, 200) if item["cooling"]}
-    assert cooling.keys() == {"another_shelf:tiny"}
+    assert cooling.keys() == {"another_shelf:tiny", "nobody/lists-it"}
     told = cooling["another_shelf:tiny"]
     assert (told["error_type"], told["detail"]) == ("upstream", "it broke")
     until = datetime.fromisoformat(told["until"])

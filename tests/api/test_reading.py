@@ -34,7 +34,7 @@ async def test_an_interaction_is_explained(system: System) -> None:
     plan = explained["plan"]
     assert [call["model"] for call in plan["models"]] == ["standin/bad-gateway", "openai/gpt-4"]
     assert (plan["model_from"], plan["fallbacks_from"], plan["skipped"]) == ("request", "request", [])
-    assert (plan["after_output"], plan["after_output_from"]) == ("restart", "setting")
+    assert (plan["after_output"], plan["after_output_from"]) == ("restart", "default")
     assert [message["role"] for message in explained["messages"]] == ["system", "user", "assistant", "user"]
     assert explained["messages"][-1]["content"] == "What is my name?"
     assert explained["max_tokens"] == 50

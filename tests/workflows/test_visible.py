@@ -106,11 +106,11 @@ async def test_a_running_workflow_shows_who_is_being_asked_and_who_failed(tempor
         details = (await run.query(METADATA_QUERY, result_type=WorkflowMetadata)).current_details
         await run.cancel()
     assert _without_gaps(details) == [
-        "**asking second**",
+        "**asking fake:second**",
         "",
         "| try | model | outcome | took |",
         "|--:|---|---|--:|",
-        "| 1| first| unavailable (HTTP 503)| 7 ms |",
+        "| 1| fake:first| unavailable (HTTP 503)| 7 ms |",
     ]
 
 
@@ -123,8 +123,22 @@ async def test_a_running_workflow_shows_who_was_passed_over_and_why(temporal: Cl
         await steps.reached.wait()
         details = (await run.query(METADATA_QUERY, result_type=WorkflowMetadata)).current_details
         await run.cancel()
-    assert _without_gaps(details)[-1] == "|| cools| passed over: it failed / thrice | |"
-    assert "second · first of 2 · 1 passed over" in await _summaries(temporal, run.id)
+    assert _without_gaps(details)[-1] == "|| fake:cools| passed over: it failed / thrice | |"
+    assert "fake:second · first of 2 · 1 passed over" in await _summaries(temporal, run.id)
+
+
+async def test_a_run_that_nobody_answered_shows_every_failure(temporal: Client) -> None:
+    steps = Steps(first=fail(ErrorType.UNAVAILABLE), second=fail(ErrorType.TIMEOUT))
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await run.result()
+        details = (await run.query(METADATA_QUERY, result_type=WorkflowMetadata)).current_details
+    shown = _without_gaps(details)
+    assert shown[0] == "**no whole answer**"
+    assert [row.split("|")[2:4] for row in shown[-2:]] == [
+        [" fake:first", " unavailable (HTTP 503)"],
+        [" fake:second", " timeout (HTTP 503)"],
+    ]
 
 
 async def test_a_turn_in_line_shows_for_whom_it_waits(temporal: Client) -> None:

@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from core.orchestrator.calls.ledger import Timing
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, Posture
 from core.orchestrator.providers.base import CallAccepted, ChatCompletion
-from core.orchestrator.providers.untrusted import TEXT_LIMIT, as_text, storable_text
+from core.orchestrator.providers.untrusted import REDACTED, TEXT_LIMIT, as_text, storable_text
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ class Heard:
     before: str = ""
     """By an earlier call, which this one continues."""
     pieces: list[str] = field(default_factory=list)
+    secrets: Sequence[str] = ()
+    """What no text may hold. A provider sees to that within its own; two may each have said a part."""
 
     @property
     def said(self) -> str:
@@ -38,7 +40,15 @@ class Heard:
     @property
     def partial(self) -> str | None:
         """The whole text so far, if this call said any of it."""
-        return storable_text(self.before + self.said) if self.said.strip() else None
+        return storable_text(self.with_before(self.said)) if self.said.strip() else None
+
+    def with_before(self, said: str) -> str:
+        """Return the whole text, of which `said` is this call's part."""
+        whole = self.before + said
+        if self.before:
+            for secret in self.secrets:
+                whole = whole.replace(secret, REDACTED)
+        return whole
 
 
 class Stopwatch:
@@ -110,7 +120,7 @@ async def read_answer(
         raise LLMProviderServiceError(
             "the model returned no text", error_type=ErrorType.EMPTY, posture=Posture(tries=2), may_be_billed=True
         )
-    return _storable(completion, heard.before)
+    return _storable(completion, heard)
 
 
 def _take_in(piece: object, heard: Heard, progress: Progress, watch: Stopwatch) -> None:
@@ -121,9 +131,9 @@ def _take_in(piece: object, heard: Heard, progress: Progress, watch: Stopwatch) 
     progress.characters += len(piece)
 
 
-def _storable(completion: ChatCompletion, before: str) -> ChatCompletion:
+def _storable(completion: ChatCompletion, heard: Heard) -> ChatCompletion:
     """Return the completion with a text that can be stored and sent on; where that cuts it, it is told."""
-    whole = before + completion.content
+    whole = heard.with_before(completion.content)
     text = storable_text(whole)
     cut = len(text) < len(as_text(whole) or "")
     return completion.model_copy(update={"content": text} | ({"finish_reason": "length"} if cut else {}))

@@ -5,7 +5,7 @@ is decided here too, from the ledger: tries are counted per kind of error, and a
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus, Te
 from core.orchestrator.foreign import must_go_on
 from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
-from core.orchestrator.providers.untrusted import one_line
+from core.orchestrator.providers.untrusted import IDENTIFYING_LENGTH, one_line
 from core.orchestrator.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -60,12 +60,14 @@ class ModelCaller:
         estimate: Estimate,
         call_timeout: timedelta,
         max_wait: timedelta,
+        secrets: Sequence[str] = (),
         identify_after: timedelta = _IDENTIFY_AFTER,
         clock: Clock = utc_now,
     ) -> None:
         """Limit a call to `call_timeout`; a wait beyond `max_wait` means the next model at once.
 
-        The id of a call that runs for `identify_after` is written down while it runs.
+        The id of a call that runs for `identify_after` is written down while it runs. `secrets` are taken out of texts
+        that several calls have said together.
         """
         self._prompts = prompts
         self._ledger = ledger
@@ -75,6 +77,7 @@ class ModelCaller:
         self._recorder = CallRecorder(ledger, estimate)
         self._call_timeout = call_timeout
         self._max_wait = max_wait
+        self._secrets = [secret for secret in secrets if len(secret) >= IDENTIFYING_LENGTH]
         self._identify_after = identify_after
         self._clock = clock
 
@@ -107,7 +110,7 @@ class ModelCaller:
             return FailedCall(_ENDED, None)
         progress.ordinal = ordinal
         self._events.publish(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
-        heard = Heard(await self._text_so_far(request))
+        heard = Heard(await self._text_so_far(request), secrets=self._secrets)
 
         async def identify(generation_id: str) -> None:
             await self._ledger.identify(interaction_id, ordinal, generation_id)

@@ -105,7 +105,12 @@ def _attempts(attempts: list[dict[str, Any]]) -> str | None:
     """Return the calls made, where there was more to it than one success."""
     if [attempt["status"] for attempt in attempts] == ["succeeded"]:
         return None
-    return ", ".join(f"{attempt['model']} {attempt['error_type'] or attempt['status']}" for attempt in attempts)
+    return ", ".join(f"{attempt['model']} {_outcome(attempt)}" for attempt in attempts)
+
+
+def _outcome(attempt: dict[str, Any]) -> str:
+    skipped = attempt["status"] == "skipped"
+    return str(attempt["status"] if skipped else attempt["error_type"] or attempt["status"])
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

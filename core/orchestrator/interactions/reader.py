@@ -23,7 +23,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import completions, interactions, prompts
+from core.orchestrator.storage.tables import completions, interactions, partials, prompts
 
 
 class InteractionReader:
@@ -96,11 +96,18 @@ class InteractionReader:
             row = (
                 await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
             ).one_or_none()
+            broken = await connection.execute(
+                select(partials.c.ordinal, partials.c.text)
+                .where(partials.c.interaction_id == interaction_id)
+                .order_by(partials.c.ordinal)
+            )
+            said = [{"attempt": row.ordinal, "text": row.text} for row in broken]
         explanation: dict[str, Any] = {
             "interaction_id": interaction_id,
             "status": view.status,
             "error": view.error,
             "attempts": view.attempts,
+            "partials": said,
         }
         if row is not None:
             explanation |= row.explanation

@@ -5,7 +5,8 @@ the probe, finds the model well and tries it; for all the others it goes on cool
 which forgets everything, or another length has passed.
 """
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,10 +14,13 @@ from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.clock import Clock, utc_now
+from core.orchestrator.contracts import model_name
 from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import cooldowns
+
+logger = logging.getLogger(__name__)
 
 ModelKey = tuple[str, str]
 """Provider, and the name it knows the model by."""
@@ -71,24 +75,25 @@ class Cooldowns:
         self._length = length
         self._clock = clock
 
-    async def cooling(self, models: Collection[ModelKey]) -> Mapping[ModelKey, Cooling]:
-        """Return those of the models that are to be passed over now.
+    async def cooling(self, models: Sequence[ModelKey]) -> Mapping[ModelKey, Cooling]:
+        """Return those of the models, in the order in which they would be asked, that are to be passed over now.
 
-        Of a model whose time is over exactly one caller hears nothing: that one is to try it.
+        Of a model whose time is over exactly one caller hears nothing: one that will ask it first. Behind a model that
+        is well it is simply well: a caller who may never come to it must not keep the others from trying it.
 
         Raises:
             StorageUnavailableError: the database did not answer.
         """
         now = self._clock()
-        found = await self._known(now, models)
-        for key, cooling in list(found.items()):
-            if cooling.until > now:
+        known = await self._known(now, models)
+        cooling = {key: one for key, one in known.items() if one.until > now}
+        for key in models:
+            if key in cooling:
                 continue
-            if await self._claim_probe(key, cooling.until, now):
-                del found[key]
-            else:  # another was faster
-                found[key] = replace(cooling, until=now + self._length)
-        return found
+            if key not in known or await self._claim_probe(key, known[key].until, now):
+                break
+            cooling[key] = replace(known[key], until=now + self._length)  # another was faster
+        return cooling
 
     async def current(self, models: Collection[ModelKey] | None = None) -> Mapping[ModelKey, Cooling]:
         """Return which models, of all or of some, are passed over now; asking changes nothing.
@@ -115,20 +120,28 @@ class Cooldowns:
             row = (await connection.execute(query)).one_or_none()
             failures = 1
             if row is not None:
-                cools = row.cooling_until is not None and row.cooling_until > now
-                if cools or row.failed_at >= self._oldest(now):
+                cooled = row.cooling_until is not None and row.cooling_until > now
+                if cooled or row.failed_at >= self._oldest(now):
                     failures = row.failures + 1
                 await connection.execute(delete(cooldowns).where(_is(provider, model)))
+            cools = failures >= self._after_failures
             await connection.execute(
                 insert(cooldowns).values(
                     provider=provider,
                     model=model,
                     failures=failures,
                     failed_at=now,
-                    cooling_until=now + self._length if failures >= self._after_failures else None,
+                    cooling_until=now + self._length if cools else None,
                     error_type=error.error_type,
                     detail=one_line(str(error)),
                 )
+            )
+        if cools:
+            logger.warning(
+                "%s failed %d interactions in a row and is passed over for %g seconds",
+                model_name(provider, model),
+                failures,
+                self._length.total_seconds(),
             )
 
     def _oldest(self, now: datetime) -> datetime:

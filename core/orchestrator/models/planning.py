@@ -21,13 +21,13 @@ _MOST_WARNINGS = 1000
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """The calls, in order, what follows a broken one, and who said so: `request`, `persona` or `setting`."""
+    """The calls, in order, what follows a broken one, and who said so: `request`, `persona`, `setting` or `default`."""
 
     calls: list[PlannedCall]
     model_from: str
     fallbacks_from: str
     after_output: AfterOutput = AfterOutput.RESTART
-    after_output_from: str = "setting"
+    after_output_from: str = "default"
 
 
 class ModelPlanner:
@@ -129,4 +129,4 @@ def _after_output(request: Request, persona: PersonaConfig | None) -> tuple[Afte
         return request.after_output, "request"
     if persona is not None and persona.after_output is not None:
         return AfterOutput(persona.after_output), "persona"
-    return AfterOutput.RESTART, "setting"
+    return AfterOutput.RESTART, "default"

@@ -71,10 +71,10 @@ def test_the_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_further_providers_are_pairs_and_their_keys_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLM_PROVIDERS", " ollama = http://127.0.0.1:11434/v1, vllm=https://gpu:8000/v1?a=b,, ")
+    monkeypatch.setenv("LLM_PROVIDERS", " ollama = http://127.0.0.1:11434/v1, vllm=https://gpu:8000/v1/,, ")
     monkeypatch.setenv("LLM_PROVIDER_KEYS", "vllm=sk-a=b==")
     settings = load_settings()
-    assert settings.LLM_PROVIDERS == {"ollama": "http://127.0.0.1:11434/v1", "vllm": "https://gpu:8000/v1?a=b"}
+    assert settings.LLM_PROVIDERS == {"ollama": "http://127.0.0.1:11434/v1", "vllm": "https://gpu:8000/v1"}
     assert settings.secrets == ["sk-a=b=="]
     assert "sk-a=b" not in repr(settings)
 
@@ -87,6 +87,13 @@ def test_further_providers_are_pairs_and_their_keys_secrets(monkeypatch: pytest.
         ("Big Server=http://a/v1", "", "LLM_PROVIDERS: .*name=value pairs"),
         ("ollama=localhost:11434", "", "LLM_PROVIDERS: .*ollama must start with http://"),
         ("openrouter=http://a/v1", "", "LLM_PROVIDERS: .*OPENROUTER_BASE_URL"),
+        ("a=http://[::1", "", "LLM_PROVIDERS: the address of a is no address"),
+        ("a=http://", "", "LLM_PROVIDERS: the address of a must name a host"),
+        ("a=http://x:99999/v1", "", "LLM_PROVIDERS: the address of a is no address"),
+        ("a=http://x y/v1", "", "LLM_PROVIDERS: the address of a must name a host"),
+        ("a=http://user:sk-secret@x/v1", "", "LLM_PROVIDERS: the address of a must not hold a user"),
+        ("a=http://x/v1?sk-secret", "", "LLM_PROVIDERS: the address of a must end with its path"),
+        ("a=http://x/v1,a=http://y/v1", "", "LLM_PROVIDERS: names a twice"),
         ("ollama=http://a/v1", "olama=sk-secret", "LLM_PROVIDER_KEYS: .*LLM_PROVIDERS names no olama"),
         ("ollama=http://a/v1", "sk-secret", "LLM_PROVIDER_KEYS: .*name=value pairs"),
     ],

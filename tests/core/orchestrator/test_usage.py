@@ -183,6 +183,14 @@ async def test_an_estimate_is_forgotten_where_the_cost_is_known(books: Books) ->
     assert (await books.reports.report(GroupBy.USER)).total.estimated_cost_usd is None
 
 
+async def test_the_same_model_of_two_providers_is_two_models(books: Books) -> None:
+    interaction_id = await opened(books.store)
+    for place, provider in enumerate(("openrouter", "ollama")):
+        call = PlannedCall(place=place, provider=provider, model="m")
+        await books.spend(interaction_id, place + 1, call=call)
+    assert await books.costs(GroupBy.MODEL) == {"m": 1, "ollama:m": 2}
+
+
 async def test_a_model_that_was_passed_over_was_not_called(books: Books) -> None:
     interaction_id = await opened(books.store)
     skipped = SkippedCall(call=CALL, error_type=ErrorType.UPSTREAM, reason="it keeps failing")

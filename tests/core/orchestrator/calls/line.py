@@ -42,6 +42,7 @@ class Line:
     remaining: timedelta | None = None
     identify_after: timedelta = timedelta(seconds=30)
     estimate: Estimate = lambda *_: None
+    secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.providers.register("openrouter", lambda: self.provider)
@@ -68,6 +69,7 @@ class Line:
             estimate=self.estimate,
             call_timeout=self.call_timeout,
             max_wait=self.max_wait,
+            secrets=self.secrets,
             identify_after=self.identify_after,
         )
         request = CallModel(interaction_id=self.interaction_id, call=call, **{"is_last": False, **fields})

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from core.orchestrator.calls.answers import Progress
-from core.orchestrator.contracts import AttemptStatus, ModelAnswer, Usage
+from core.orchestrator.contracts import AfterOutput, AttemptStatus, ModelAnswer, Usage
 from core.orchestrator.errors import (
     ErrorType,
     LLMProviderRateLimitError,
+    LLMProviderServiceError,
     NextStep,
 )
 from core.orchestrator.providers.base import LLMProvider
@@ -127,3 +128,17 @@ async def test_a_long_reply_that_fits_is_left_alone(line: Line) -> None:
     line.script(["é" * 500_000, completion("é" * 500_000, finish_reason="stop")])
     answer = await line.answer()
     assert (len(answer.text), answer.finish_reason) == (500_000, "stop")
+
+
+async def test_a_key_that_two_models_said_in_parts_is_in_no_text(line: Line) -> None:
+    key = "sk-or-v1-0123456789abcdef"
+    line.secrets = (key, "word")
+    line.script([f"a word: {key[:12]}", LLMProviderServiceError("broken")], [key[12:], completion(key[12:])])
+    await line.failure(after_output=AfterOutput.CONTINUE)
+    assert (await line.answer(SECOND, after_output=AfterOutput.CONTINUE)).text == "a word: [redacted]"
+
+
+async def test_a_cost_beyond_all_sense_is_unknown(line: Line) -> None:
+    line.script([completion("Hi", usage=Usage(cost_usd=1e308, prompt_tokens=1))])
+    answer = await line.answer()
+    assert answer.usage == Usage(prompt_tokens=1)

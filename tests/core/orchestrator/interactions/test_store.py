@@ -296,6 +296,7 @@ async def test_an_explanation_grows_with_what_is_known(store: InteractionStore) 
         "status": InteractionStatus.QUEUED,
         "error": None,
         "attempts": [],
+        "partials": [],
     }
     await store.save_prompt(interaction_id, PROMPT, {"plan": {"models": []}})
     await store.end(interaction_id, FAILED)

@@ -19,6 +19,7 @@ from tests.core.orchestrator.domain import SettableClock
 
 LENGTH = timedelta(seconds=30)
 BAD: ModelKey = ("openrouter", "a/model")
+WELL: ModelKey = ("openrouter", "another/model")
 GOOD: ModelKey = ("openrouter", "b/model")
 BROKEN = LLMProviderServiceError("the upstream broke")
 
@@ -113,6 +114,15 @@ async def test_when_the_time_is_over_one_caller_tries_it_and_the_others_go_on_pa
     assert [await ward.cools() for _ in range(3)] == [False, True, True]
     ward.clock.advance(seconds=30)
     assert [await ward.cools() for _ in range(2)] == [False, True]
+
+
+async def test_whoever_may_never_come_to_a_model_does_not_keep_others_from_trying_it(ward: Ward) -> None:
+    await ward.strike(3)
+    ward.clock.advance(seconds=30)
+    for _ in range(3):
+        assert not await ward.cooldowns.cooling([WELL, BAD])
+    assert not await ward.cools()
+    assert await ward.cools()
 
 
 async def test_of_callers_in_two_processes_racing_for_the_probe_exactly_one_gets_it(

@@ -186,7 +186,7 @@ async def test_the_first_call_is_that_of_the_first_model_that_does_not_cool(
 @pytest.mark.parametrize(
     ("asked", "personas", "expected"),
     [
-        (None, None, (AfterOutput.RESTART, "setting")),
+        (None, None, (AfterOutput.RESTART, "default")),
         (None, "continue", (AfterOutput.CONTINUE, "persona")),
         ("incomplete", "continue", (AfterOutput.INCOMPLETE, "request")),
         ("restart", "continue", (AfterOutput.RESTART, "request")),
