@@ -5,7 +5,6 @@ rest of the system only ever calls that one, so a provider that cannot stream sh
 A provider makes ONE upstream call per invocation and never retries: Temporal owns every wait.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ LABEL_CHARACTERS = 200
 
 
 _MAX_TOKENS = 2**31
+_MOST_DOLLARS = 1_000_000
+"""No call costs so much, and a sum of a few absurd ones would be infinite."""
 
 
 def _sound(text: object) -> object:
@@ -40,7 +41,7 @@ def _plausible(usage: Usage | None) -> Usage | None:
     cost = told.pop("cost_usd")
     told.pop("estimated_cost_usd")  # ours to make
     tokens = {name: count if count is not None and 0 <= count < _MAX_TOKENS else None for name, count in told.items()}
-    return Usage(**tokens, cost_usd=cost if cost is not None and 0 <= cost < math.inf else None)
+    return Usage(**tokens, cost_usd=cost if cost is not None and 0 <= cost < _MOST_DOLLARS else None)
 
 
 Label = Annotated[str, BeforeValidator(_short)]

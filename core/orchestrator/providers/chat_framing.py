@@ -18,6 +18,12 @@ from core.orchestrator.providers.untrusted import NOTHING, as_mapping, parse_jso
 
 _BOM = codecs.BOM_UTF8
 _LONGEST_BODY = 16 * 1024 * 1024
+"""Bytes of one body, or of one event."""
+
+_LONGEST_STREAM = 128 * 1024 * 1024
+"""Bytes of all events together: a quarter of a million tokens, each in an event of its own."""
+
+_TOO_LONG = "the upstream's answer is too long to be one"
 
 DONE: Mapping[str, Any] = {"done": True}
 """Stands for `[DONE]`, and for the end of a JSON body; compared by identity."""
@@ -46,7 +52,7 @@ async def _whole(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Ma
     async for chunk in chunks:
         body += chunk
         if len(body) > _LONGEST_BODY:
-            raise failure(kinds.MALFORMED, "the upstream's answer is too long to be one")
+            raise failure(kinds.MALFORMED, _TOO_LONG)
         if not chunk.isspace():
             yield NOTHING
     completion = as_mapping(parse_json(bytes(body)))
@@ -56,12 +62,25 @@ async def _whole(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Ma
     yield DONE
 
 
+_BLANK_LINE = b"\r\n\r\n"
+_BLANK_LINES = (b"\n\n", b"\r\r", b"\n\r")
+"""What two line ends in a row hold, whichever of the three kinds they are, and one CRLF does not."""
+
+_ILLEGIBLE = "the upstream sent an event that is no JSON object"
+
+
 async def _events(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Mapping[str, Any], None]:
     """Read the events of an SSE stream."""
+    tail = head[-len(_BLANK_LINE) :]
 
     async def body() -> AsyncIterator[bytes]:
+        nonlocal tail
+        length = _StreamLength()
+        length.add(head)
         yield head
         async for chunk in chunks:
+            tail = (tail + chunk)[-len(_BLANK_LINE) :]
+            length.add(chunk)
             yield chunk
         # The specification drops an event that no blank line ends. A server that closes right after its last line
         # has still said everything, and half an event is no JSON, so ending it here cannot invent anything.
@@ -74,7 +93,7 @@ async def _events(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[M
             if not event.data.strip():
                 continue
             if illegible:  # and not the last event of a stream that was cut off in the middle of it
-                raise failure(kinds.MALFORMED, "the upstream sent an event that is no JSON object")
+                raise failure(kinds.MALFORMED, _ILLEGIBLE)
             if event.data.strip() == "[DONE]":
                 yield DONE
                 return
@@ -83,3 +102,28 @@ async def _events(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[M
             if event.event == "error" and isinstance(found, dict):
                 found = {"error": found.get("error") or found}
             yield as_mapping(found)
+    if illegible and tail.endswith((_BLANK_LINE, b"\n\n", b"\r\r")):
+        raise failure(kinds.MALFORMED, _ILLEGIBLE)
+
+
+class _StreamLength:
+    """Bounds a stream: whoever splits it into events keeps all bytes since the last blank line."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._event = 0
+        self._last = b""
+
+    def add(self, chunk: bytes) -> None:
+        """Count.
+
+        Raises:
+            LLMProviderServiceError: the stream, or one event of it, is too long.
+        """
+        seen = self._last + chunk
+        end = max(seen.rfind(blank) for blank in _BLANK_LINES)
+        self._event = self._event + len(chunk) if end < 0 else len(seen) - end - len(b"\n\n")
+        self._total += len(chunk)
+        self._last = seen[-1:]
+        if self._event > _LONGEST_BODY or self._total > _LONGEST_STREAM:
+            raise failure(kinds.MALFORMED, _TOO_LONG)

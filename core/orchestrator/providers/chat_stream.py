@@ -89,7 +89,7 @@ class ChatAnswer:
         self.generation_id = generation_id
         self._redactor = redactor
         self._text = _Text(redactor)
-        self._refusal = ""
+        self._refusals: list[str] = []
         self._calls_tools = False
         self._has_choices = False
         self._has_output = False
@@ -117,15 +117,16 @@ class ChatAnswer:
         self._has_choices = True
         self.finish_reason = as_text(choice.get("finish_reason")) or self.finish_reason
         self._calls_tools |= bool(message.get("tool_calls") or message.get("function_call"))
-        self._refusal += as_text(message.get("refusal")) or ""
+        self._refusals.append(as_text(message.get("refusal")) or "")
         return self._text.add(_text_of(message.get("content")))
 
     def end(self) -> str:
         """Return the last text, which only the end shows to be complete. A refusal that stands alone is the answer."""
         tail = self._text.end()
-        if self._has_ended and not self._text and self._refusal.strip():
+        refusal = "".join(self._refusals)
+        if self._has_ended and not self._text and refusal.strip():
             self.finish_reason = "content_filter"
-            tail += self._text.add(self._refusal) + self._text.end()
+            tail += self._text.add(refusal) + self._text.end()
         return tail
 
     def break_off(self) -> str:

@@ -106,7 +106,7 @@ def from_transport(
     else:
         kind, what = kinds.CONNECTION_LOST, "the connection broke before the answer began"
     cause = error.__cause__ or error
-    return failure(kind, f"{what} ({type(cause).__name__}: {cause})", generation_id=generation_id)
+    return failure(kind, f"{what} ({type(cause).__name__})", generation_id=generation_id)
 
 
 @dataclass(frozen=True, slots=True)

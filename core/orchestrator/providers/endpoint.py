@@ -25,6 +25,9 @@ _LONGEST_ERROR_BODY = 64 * 1024
 _LONGEST_RECORD = 16 * 1024 * 1024
 """Bytes; ten times what OpenRouter's list of models takes."""
 
+_PLAIN = {"Accept-Encoding": "identity"}
+"""A few bytes can unpack to more than there is memory, so nothing compressed is asked for, or read."""
+
 
 class Endpoint:
     """A server with an API like OpenAI's, and our key to it."""
@@ -55,9 +58,10 @@ class Endpoint:
         self.redactor = Redactor(self.key)
         try:
             self._url = httpx.URL(base_url.rstrip("/"))
-        except httpx.InvalidURL as error:
+            host = self._url.host
+        except (httpx.InvalidURL, ValueError) as error:  # the latter of a host that is no international name
             raise ConfigurationError(f"{url_setting}: {error}") from None
-        if self._url.scheme not in {"http", "https"} or not self._url.host:
+        if self._url.scheme not in {"http", "https"} or not host:
             raise ConfigurationError(f"{url_setting} must start with http:// or https:// and name a host")
         self._client = client or build_http_client()
         self._owns_client = client is None
@@ -80,13 +84,21 @@ class Endpoint:
 
         Raises:
             LLMProviderAuthenticationError: no header can carry the key.
+            LLMProviderConnectionError: the client cannot make such a request.
         """
         if not (self.key.isascii() and self.key.isprintable()):
             raise failure(kinds.UNAUTHENTICATED, f"{self._key_setting} holds characters that no HTTP header can carry")
         authorization = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return self._client.build_request(
-            method, f"{self._url}{path}", params=params, content=content, headers={**authorization, **(headers or {})}
-        )
+        try:
+            return self._client.build_request(
+                method,
+                f"{self._url}{path}",
+                params=params,
+                content=content,
+                headers={**_PLAIN, **authorization, **(headers or {})},
+            )
+        except (httpx.InvalidURL, ValueError, TypeError) as error:
+            raise failure(kinds.UNREACHABLE, f"no request can be made of it ({type(error).__name__})") from None
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return as soon as the head of its answer is there.
@@ -144,13 +156,17 @@ class Endpoint:
 
 
 async def body_of(response: httpx.Response, timer: DataTimer | None = None) -> AsyncIterator[bytes]:
-    """Yield the decoded body. `timer`: who knows whether some of an answer had arrived.
+    """Yield the body. `timer`: who knows whether some of an answer had arrived.
 
     Raises:
-        LLMProviderError: the connection broke.
+        LLMProviderError: the connection broke, or the body is compressed.
     """
+    encodings = response.headers.get_list("content-encoding", split_commas=True)
+    if any(encoding.strip().lower() not in {"", "identity"} for encoding in encodings):
+        message = f"the upstream compressed its answer, unasked ({one_line(encodings[0], 40)})"
+        raise failure(kinds.MALFORMED, message, http_status=response.status_code)
     try:
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw():
             yield chunk
     except TRANSPORT_ERRORS as error:
         raise from_transport(error, data_seen=timer is not None and timer.data_seen) from None
@@ -159,7 +175,7 @@ async def body_of(response: httpx.Response, timer: DataTimer | None = None) -> A
 async def refusal(
     response: httpx.Response, chunks: AsyncIterator[bytes], timer: DataTimer | None = None
 ) -> LLMProviderError:
-    """Read why a request was refused; the status alone must do when the body breaks off, or does not come in time."""
+    """Read why a request was refused; the status alone must do when no legible body comes in time."""
     body = bytearray()
     with suppress(LLMProviderError):
         async with timer.limit() if timer else nullcontext():

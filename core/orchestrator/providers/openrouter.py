@@ -17,7 +17,7 @@ from core.orchestrator.providers import failure_kinds as kinds
 from core.orchestrator.providers.chat_api import ChatApiProvider
 from core.orchestrator.providers.classification import failure
 from core.orchestrator.providers.endpoint import Endpoint
-from core.orchestrator.providers.untrusted import as_text
+from core.orchestrator.providers.untrusted import as_mapping, as_text
 from core.orchestrator.providers.usage import read_generation
 
 ATTRIBUTION = {"HTTP-Referer": "http://localhost", "X-OpenRouter-Title": "AI Orchestration System"}
@@ -75,6 +75,9 @@ class OpenRouterProvider(ChatApiProvider):
             if error.http_status == HTTPStatus.NOT_FOUND:  # in the first seconds after a call it always says so
                 return None
             raise
+        told = as_mapping(as_mapping(record).get("data")).get("id")
+        if told is not None and told != generation_id:  # somebody else's bill
+            return None
         return read_generation(record)
 
     @override

@@ -80,15 +80,17 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     """Return the text without the secrets, and without any part of one that is long enough to identify it.
 
     An upstream may echo the key whole, cut at its own limit, or glued to something else; so every run of characters
-    that also occurs in a secret is taken out, however long it is.
+    that also occurs in a secret is taken out, however long it is, and in whatever case: codes are compared, and told,
+    in lower case.
     """
     for secret in filter(None, secrets):
         width = min(IDENTIFYING_LENGTH, len(secret))
+        lowered = secret.lower()
         kept: list[str] = []
         end_of_run = 0
         for start, character in enumerate(text):
             window = text[start : start + width]
-            if len(window) == width and window in secret:
+            if len(window) == width and window.lower() in lowered:
                 if start >= end_of_run:
                     kept.append(REDACTED)
                 end_of_run = start + width

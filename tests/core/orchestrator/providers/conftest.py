@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
@@ -73,9 +73,11 @@ class Upstream:
         self.connections += 1
         self._open += 1
         self.most_at_once = max(self.most_at_once, self._open)
-        with suppress(OSError, asyncio.IncompleteReadError):
+        try:
             while await self._answer(reader, writer):
                 pass
+        except (OSError, asyncio.IncompleteReadError):
+            self.client_left.set()
         self._open -= 1
         writer.close()
 

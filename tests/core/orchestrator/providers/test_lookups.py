@@ -256,7 +256,7 @@ BODIES = st.binary() | JSON.map(lambda value: json.dumps(value).encode()) | st.j
 @settings(deadline=None)
 def test_any_bytes_are_an_answer_or_a_typed_error(status: int, body: bytes, generation_id: str) -> None:
     async def look_up() -> None:
-        transport = httpx.MockTransport(lambda _: httpx.Response(status, content=body))
+        transport = httpx.MockTransport(lambda _: httpx.Response(status, stream=httpx.ByteStream(body)))
         async with httpx.AsyncClient(transport=transport) as client:
             provider = OpenRouterProvider(
                 api_key=SecretStr(KEY),

@@ -104,7 +104,9 @@ async def test_without_a_usable_key_there_is_no_call(upstream: Upstream, key: st
     await provider.aclose()
 
 
-@pytest.mark.parametrize("base_url", ["", "openrouter.ai/api/v1", "ftp://openrouter.ai", "http://", "http://[::1"])
+@pytest.mark.parametrize(
+    "base_url", ["", "openrouter.ai/api/v1", "ftp://openrouter.ai", "http://", "http://[::1", "http://xn--a/v1"]
+)
 def test_a_base_url_that_is_no_address_is_a_configuration_error(base_url: str) -> None:
     with pytest.raises(ConfigurationError, match="OPENROUTER_BASE_URL"):
         OpenRouterProvider(
@@ -332,7 +334,7 @@ async def test_a_client_that_was_passed_in_is_not_closed(upstream: Upstream) -> 
 
 
 async def test_a_mocked_transport_serves_as_well() -> None:
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b"".join(ANSWER)))
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(b"".join(ANSWER))))
     async with httpx.AsyncClient(transport=transport) as client:
         provider = OpenRouterProvider(
             api_key=SecretStr(KEY),

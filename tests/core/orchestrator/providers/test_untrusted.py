@@ -26,6 +26,13 @@ def test_a_short_secret_is_redacted_as_a_whole() -> None:
     assert redact("the key is k1x, not k1", ["k1x"]) == "the key is [redacted], not k1"
 
 
+def test_a_secret_is_redacted_in_any_case() -> None:
+    key = "sk-proj-AbCdEfGhIjKl"
+    for echoed in (key.lower(), key.upper(), key.swapcase(), key):
+        assert redact(f"İ {echoed}: no", [key]) == "İ [redacted]: no"
+    assert redact("the key is K1X", ["k1x"]) == "the key is [redacted]"
+
+
 @given(before=st.text(), after=st.text(), start=st.integers(0, 30), length=st.integers(8, 41))
 def test_a_part_of_a_key_is_found_in_any_surroundings(before: str, after: str, start: int, length: int) -> None:
     part = KEY[start : start + length]
