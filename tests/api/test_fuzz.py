@@ -25,7 +25,7 @@ async def test_no_generated_request_breaks_the_api(system: System, tmp_path: Pat
             f"{system.url}/openapi.json",
             "--phases=examples,coverage,fuzzing",
             "--max-examples=15",
-            "--max-time=15",
+            "--max-time=10",
             "--workers=2",
             "--generation-deterministic",
             f"--checks={','.join(CHECKS)}",

@@ -84,7 +84,7 @@ async def everything_adds_up(system: System, interaction_id: str, user_id: str) 
     return view
 
 
-@pytest.mark.parametrize("fault", ["error-mid-stream", "truncated", "reset", "malformed"])
+@pytest.mark.parametrize("fault", ["truncated", "reset"])
 async def test_a_reply_waits_for_no_bill_and_the_bill_of_its_broken_calls_comes_soon(late: System, fault: str) -> None:
     response = await late.interact(
         user_id=fault, model=f"standin/{fault}", fallback_models=[GOOD], after_output="restart"
@@ -97,7 +97,7 @@ async def test_a_reply_waits_for_no_bill_and_the_bill_of_its_broken_calls_comes_
     assert {key: view[key] for key in view.keys() - unbilled} == {key: reply[key] for key in reply.keys() - unbilled}
 
 
-@pytest.mark.parametrize("fault", ["no-usage", "cost-null"])
+@pytest.mark.parametrize("fault", ["cost-null"])
 async def test_an_answer_that_came_without_its_price_is_settled_too(late: System, fault: str) -> None:
     reply = (await late.interact(user_id=fault, model=f"standin/{fault}", fallback_models=[])).json()
     assert (reply["status"], reply["usage"]["cost_usd"]) == ("completed", None)

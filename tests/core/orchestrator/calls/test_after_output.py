@@ -60,7 +60,7 @@ POINTS = {
     "truncated": Point("truncated", ErrorType.TRUNCATED, 2),
     "reset": Point("reset", ErrorType.TRUNCATED, 2),
     "stalled": Point("stall", ErrorType.STALLED, 2),
-    "malformed": Point("malformed", ErrorType.TRUNCATED, 2),
+    "malformed": Point("malformed", ErrorType.MALFORMED, 2),
     "call limit": Point(HELD, ErrorType.TIMEOUT, 2, said=first_words, call_timeout=SOON),
     "deadline": Point(HELD, ErrorType.TIMEOUT, 1, said=first_words, remaining=SOON, is_final=True),
     "final": Point(broken_stream(FLAGGED), ErrorType.MODERATION, 1, said=lambda _: "Once upon", is_final=True),
