@@ -134,6 +134,11 @@ async def test_the_nearest_name_is_suggested_if_any_is_near(shop: Shop, wrong: s
     assert (await shop.stocked(GPT, LLAMA)).suggest("openrouter", wrong) == right
 
 
+async def test_a_list_too_long_to_be_compared_at_once_suggests_nothing(shop: Shop) -> None:
+    many = [ModelInfo(id=f"vendor/{number:0150}") for number in range(1000)]
+    assert (await shop.stocked(GPT, *many)).suggest("openrouter", "openai/gpt-4oo") is None
+
+
 # --- fetching ---
 
 
