@@ -1,14 +1,11 @@
-"""The connection to Temporal: one place decides address, namespace and how payloads are written."""
+"""The connection to Temporal: one place decides address and namespace."""
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 
 from core.orchestrator.config import Settings
 from core.orchestrator.errors import ConfigurationError, WorkflowServiceUnavailableError
-
-DATA_CONVERTER = pydantic_data_converter
-"""Used by clients, workers and the replayer alike: a history can only be read as it was written."""
+from temporal.payloads import DATA_CONVERTER
 
 
 async def connect(settings: Settings, *, lazy: bool = False) -> Client:

@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
 from core.orchestrator.errors import ConfigurationError, UnknownResourceError, WorkflowServiceUnavailableError
-from temporal.client import DATA_CONVERTER
+from temporal.payloads import DATA_CONVERTER
 
 _MESSAGE = re.compile(r'message: "((?:[^"\\]|\\.)*)"')
 

@@ -44,7 +44,7 @@ from core.orchestrator.interactions.store import Ending, InteractionStore
 from embedded.children import Children
 from embedded.temporal_server import start_temporal
 from standin import StandIn
-from temporal.client import DATA_CONVERTER
+from temporal.payloads import DATA_CONVERTER
 from temporal.runs import WorkflowRuns
 from tests.harness import free_port, until
 from worker import build_worker

@@ -6,7 +6,7 @@ from tests.harness import System
 from tests.system.stories import Json, explain
 
 PLAIN_EVENTS, PLAIN_BYTES = 15, 8 * 1024
-WITH_ONE_FALLBACK_EVENTS, WITH_ONE_FALLBACK_BYTES = 21, 11 * 1024
+WITH_ONE_FALLBACK_EVENTS, WITH_ONE_FALLBACK_BYTES = 21, 10 * 1024
 
 
 async def size_of(temporal: Client, view: Json) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from core.orchestrator.contracts import CallFailure, CallLimits, InteractionStatus, ModelAnswer, PlannedCall
 from core.orchestrator.errors import ErrorType, NextStep
-from temporal.client import DATA_CONVERTER
+from temporal.payloads import DATA_CONVERTER
 from temporal.search_attributes import SEARCH_ATTRIBUTES
 from tests.workflows.steps import Behaviour, Steps, answer
 

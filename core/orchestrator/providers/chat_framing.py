@@ -62,7 +62,6 @@ async def _whole(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Ma
     yield DONE
 
 
-_BLANK_LINE = b"\r\n\r\n"
 _BLANK_LINES = (b"\n\n", b"\r\r", b"\n\r")
 """What two line ends in a row hold, whichever of the three kinds they are, and one CRLF does not."""
 
@@ -71,15 +70,12 @@ _ILLEGIBLE = "the upstream sent an event that is no JSON object"
 
 async def _events(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Mapping[str, Any], None]:
     """Read the events of an SSE stream."""
-    tail = head[-len(_BLANK_LINE) :]
+    length = _StreamLength()
 
     async def body() -> AsyncIterator[bytes]:
-        nonlocal tail
-        length = _StreamLength()
         length.add(head)
         yield head
         async for chunk in chunks:
-            tail = (tail + chunk)[-len(_BLANK_LINE) :]
             length.add(chunk)
             yield chunk
         # The specification drops an event that no blank line ends. A server that closes right after its last line
@@ -102,7 +98,7 @@ async def _events(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[M
             if event.event == "error" and isinstance(found, dict):
                 found = {"error": found.get("error") or found}
             yield as_mapping(found)
-    if illegible and tail.endswith((_BLANK_LINE, b"\n\n", b"\r\r")):
+    if illegible and length.ends_whole:
         raise failure(kinds.MALFORMED, _ILLEGIBLE)
 
 
@@ -113,6 +109,11 @@ class _StreamLength:
         self._total = 0
         self._event = 0
         self._last = b""
+
+    @property
+    def ends_whole(self) -> bool:
+        """Whether a blank line came last: then no event was cut off."""
+        return self._event <= len(b"\n")  # the last byte of two CRLFs comes after what marks them
 
     def add(self, chunk: bytes) -> None:
         """Count.
