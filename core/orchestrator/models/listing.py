@@ -13,13 +13,12 @@ from sqlalchemy import delete, insert, select
 
 from core.orchestrator.contracts import ModelInfo
 from core.orchestrator.providers.base import LLMProvider
-from core.orchestrator.providers.untrusted import as_mapping, as_number, one_line
+from core.orchestrator.providers.model_list import sound_model
+from core.orchestrator.providers.untrusted import as_mapping, one_line
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import catalogues
 
 _MOST_MODELS = 20_000
-_NAME_CHARACTERS = 200
-_MOST_TOKENS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,36 +96,8 @@ def sound_models(listed: object) -> dict[str, ModelInfo]:
         return {}
     found: dict[str, ModelInfo] = {}
     for item in islice(listed, _MOST_MODELS):
-        model = _sound_model(item)
+        fields = item.__dict__ if isinstance(item, ModelInfo) else item
+        model = sound_model(fields) if isinstance(fields, Mapping) else None
         if model is not None:
             found.setdefault(model.id, model)
     return found
-
-
-def _sound_model(item: object) -> ModelInfo | None:
-    fields = item.__dict__ if isinstance(item, ModelInfo) else item
-    if not isinstance(fields, Mapping):
-        return None
-    name = one_line(fields.get("id"), _NAME_CHARACTERS + 1)
-    # A name cut short would be another model's.
-    if not name or len(name) > _NAME_CHARACTERS or name != fields.get("id"):
-        return None
-    return ModelInfo(
-        id=name,
-        name=one_line(fields.get("name"), _NAME_CHARACTERS) or None,
-        context_length=_tokens(fields.get("context_length")),
-        max_completion_tokens=_tokens(fields.get("max_completion_tokens")),
-        prompt_usd=_price(fields.get("prompt_usd")),
-        completion_usd=_price(fields.get("completion_usd")),
-    )
-
-
-def _tokens(value: object) -> int | None:
-    number = as_number(value)
-    return int(number) if number is not None and 0 < number < _MOST_TOKENS else None
-
-
-def _price(value: object) -> float | None:
-    """Return a price; a negative one is a provider's way to say that it depends."""
-    number = as_number(value)
-    return number if number is not None and number >= 0 else None

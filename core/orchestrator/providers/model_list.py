@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from core.orchestrator.contracts import ModelInfo
 from core.orchestrator.providers.base import LABEL_CHARACTERS
 from core.orchestrator.providers.redaction import Redactor
-from core.orchestrator.providers.untrusted import as_mapping, as_number, one_line
+from core.orchestrator.providers.untrusted import as_mapping, as_number, as_text, one_line
 
 _MOST_MODELS = 20_000
 _MOST_TOKENS = 1_000_000_000
@@ -28,28 +28,34 @@ def read_models(listing: object, redactor: Redactor) -> Sequence[ModelInfo]:
     return list(found.values())
 
 
-def _read(entry: Mapping[str, object], redactor: Redactor) -> ModelInfo | None:
-    identity = redactor.identity(one_line(entry.get("id"), LABEL_CHARACTERS))
-    if identity is None or identity != entry["id"]:  # nobody could be asked under a name that had to be mended
+def sound_model(fields: Mapping[str, object]) -> ModelInfo | None:
+    """Return a model from fields named as `ModelInfo`'s, whatever is in them; None where nobody could be asked."""
+    name = one_line(fields.get("id"), LABEL_CHARACTERS + 1)
+    # A name that had to be mended or cut short would be another model's.
+    if not name or len(name) > LABEL_CHARACTERS or name != fields.get("id"):
         return None
-    name = redactor.line(one_line(entry.get("name"), LABEL_CHARACTERS))
-    served, prices = as_mapping(entry.get("top_provider")), as_mapping(entry.get("pricing"))
     return ModelInfo(
-        id=identity,
-        name=name or None,
-        context_length=_first_of(
-            _tokens(entry.get("context_length")),
-            _tokens(served.get("context_length")),
-            _tokens(entry.get("max_model_len")),  # vLLM
-        ),
-        max_completion_tokens=_tokens(served.get("max_completion_tokens")),
-        prompt_usd=_price(prices.get("prompt")),
-        completion_usd=_price(prices.get("completion")),
+        id=name,
+        name=one_line(fields.get("name"), LABEL_CHARACTERS) or None,
+        context_length=_tokens(fields.get("context_length")),
+        max_completion_tokens=_tokens(fields.get("max_completion_tokens")),
+        prompt_usd=_price(fields.get("prompt_usd")),
+        completion_usd=_price(fields.get("completion_usd")),
     )
 
 
-def _first_of(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
+def _read(entry: Mapping[str, object], redactor: Redactor) -> ModelInfo | None:
+    served, prices = as_mapping(entry.get("top_provider")), as_mapping(entry.get("pricing"))
+    windows = (entry.get("context_length"), served.get("context_length"), entry.get("max_model_len"))  # the last: vLLM
+    fields = {
+        "id": redactor.identity(as_text(entry.get("id"))),
+        "name": redactor.line(one_line(entry.get("name"), LABEL_CHARACTERS)),
+        "context_length": next((window for window in windows if _tokens(window) is not None), None),
+        "max_completion_tokens": served.get("max_completion_tokens"),
+        "prompt_usd": prices.get("prompt"),
+        "completion_usd": prices.get("completion"),
+    }
+    return sound_model(fields) if fields["id"] == entry.get("id") else None
 
 
 def _tokens(value: object) -> int | None:
