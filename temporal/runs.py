@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
@@ -75,23 +79,6 @@ class WorkflowRuns:
                 "Temporal does not answer", interaction_id=request.interaction_id
             ) from error
 
-    async def wait(self, interaction_id: str) -> None:
-        """Return when the workflow has closed, however it did.
-
-        Raises:
-            WorkflowServiceUnavailableError: Temporal stopped answering; the interaction goes on all the same.
-        """
-        handle = self._client.get_workflow_handle(workflow_id_of(interaction_id))
-        try:
-            await handle.result()
-        except WorkflowFailureError:
-            return
-        except (RPCError, RuntimeError) as error:
-            logger.warning("the end of %s cannot be awaited: %s", interaction_id, _reason(error))
-            raise WorkflowServiceUnavailableError(
-                "Temporal stopped answering", interaction_id=interaction_id
-            ) from error
-
     async def state(self, workflow_id: str) -> RunState:
         """Return what Temporal knows of a workflow; RUNNING when it cannot be asked."""
         try:
@@ -126,6 +113,29 @@ class WorkflowRuns:
         except (RPCError, RuntimeError, TimeoutError) as error:
             logger.warning("the costs of %s are not looked up: %s", interaction_id, _reason(error))
 
+    async def cancel(self, workflow_id: str) -> None:
+        """Ask a run to end as cancelled; nothing happens when it does not run.
+
+        Raises:
+            WorkflowServiceUnavailableError: Temporal did not answer.
+        """
+        with _unless_unknown(workflow_id, "cancelled"):
+            async with asyncio.timeout(_RPC_SECONDS):
+                await self._client.get_workflow_handle(workflow_id).cancel()
+
+    async def delete(self, workflow_id: str) -> None:
+        """Remove a run with its history, ending it where it still goes on; nothing happens when there is none.
+
+        Raises:
+            WorkflowServiceUnavailableError: Temporal did not answer.
+        """
+        request = DeleteWorkflowExecutionRequest(
+            namespace=self._client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id)
+        )
+        with _unless_unknown(workflow_id, "deleted"):
+            async with asyncio.timeout(_RPC_SECONDS):
+                await self._client.workflow_service.delete_workflow_execution(request)
+
     async def free_place(self, workflow_id: str) -> None:
         """Tell a waiting turn that the one before it has ended; nothing happens when it does not run."""
         try:
@@ -134,6 +144,17 @@ class WorkflowRuns:
         except (RPCError, RuntimeError, TimeoutError) as error:
             # It looks for itself every few seconds; or it has not been started yet.
             logger.debug("%s was not told that its place is free: %s", workflow_id, _reason(error))
+
+
+@contextmanager
+def _unless_unknown(workflow_id: str, done: str) -> Iterator[None]:
+    try:
+        yield
+    except (RPCError, RuntimeError, TimeoutError) as error:
+        if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+            return
+        logger.warning("%s was not %s: %s", workflow_id, done, _reason(error))
+        raise WorkflowServiceUnavailableError("Temporal does not answer") from error
 
 
 def _describe(

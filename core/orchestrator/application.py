@@ -17,6 +17,7 @@ from core.orchestrator.config import Settings
 from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.events import EventBus, events
+from core.orchestrator.interactions.cancelling import Cancellations
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
@@ -55,6 +56,11 @@ class Application:
     def store(self) -> InteractionStore:
         """The interactions."""
         return InteractionStore(self.database)
+
+    @property
+    def cancellations(self) -> Cancellations:
+        """The interactions that somebody wants ended."""
+        return Cancellations(self.database)
 
     @property
     def ledger(self) -> AttemptLedger:

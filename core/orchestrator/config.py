@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     """How long Temporal keeps the history of an interaction that has ended."""
     DEFAULT_PERSONA_ID: str = "cherry"
     PERSONAS_DIR: Path = Path(__file__).parents[2] / "personas"
+    REPLY_LOG_LIFETIME_SECONDS: Annotated[float, Field(ge=1, le=31_536_000, allow_inf_nan=False)] = 3600
+    """How long after its end a reply can be watched event by event; later it comes as a whole."""
     MEMORY_TOKEN_BUDGET: Annotated[int, Field(ge=0, le=10_000_000)] = 4000
     """Estimated tokens of earlier messages that a prompt may hold."""
     DATA_DIR: Path = Path(".orchestrator")

@@ -75,6 +75,28 @@ class AfterOutput(StrEnum):
     """Keep the text; the next model, or else the same one, continues it."""
 
 
+class MultitaskStrategy(StrEnum):
+    """What happens when a message is sent to a session whose earlier turns have not ended."""
+
+    ENQUEUE = "enqueue"
+    """It waits for them."""
+    REJECT = "reject"
+    """It is refused."""
+    INTERRUPT = "interrupt"
+    """They are cancelled, and keep what they said by then."""
+    ROLLBACK = "rollback"
+    """They are cancelled, and leave no message."""
+
+
+class OnDisconnect(StrEnum):
+    """What happens when the client that sent a message leaves before the end."""
+
+    CONTINUE = "continue"
+    """The interaction goes on."""
+    CANCEL = "cancel"
+    """It is cancelled."""
+
+
 def workflow_id_of(interaction_id: str) -> str:
     """Return the one workflow id an interaction can have: Temporal refuses a second start under it."""
     return f"interaction-{interaction_id}"

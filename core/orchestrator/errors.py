@@ -4,6 +4,8 @@ OrchestratorError
 ├── ConfigurationError              mend a setting, a persona file or a plugin, then start again
 ├── UnknownResourceError            ask for something that exists
 ├── SessionOwnershipError           use a session of your own
+├── SessionBusyError                wait for the session's earlier turn, or send with another strategy
+├── IdempotencyConflictError        use a key of its own for each request
 ├── StorageUnavailableError         try again when the database answers
 ├── WorkflowServiceUnavailableError try again when Temporal answers
 ├── PromptError                     mend the agent, formatter or persona template that failed
@@ -45,6 +47,19 @@ class UnknownResourceError(OrchestratorError):
 
 class SessionOwnershipError(OrchestratorError):
     """The session belongs to another user."""
+
+
+class SessionBusyError(OrchestratorError):
+    """An earlier turn of the session has not ended, and the sender would not wait for it."""
+
+    def __init__(self, session_id: str, interaction_id: str) -> None:
+        super().__init__(f"session '{session_id}' is busy with interaction {interaction_id}")
+        self.interaction_id = interaction_id
+        """The earlier turn."""
+
+
+class IdempotencyConflictError(OrchestratorError):
+    """The same user sent another request under the same idempotency key."""
 
 
 class StorageUnavailableError(OrchestratorError):

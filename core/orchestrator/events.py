@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, Literal
 
-from core.orchestrator.contracts import Contract, InteractionView
+from core.orchestrator.contracts import Contract, InteractionStatus, InteractionView
 from core.orchestrator.errors import ErrorType
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,14 @@ class InteractionCreated(InteractionEvent):
     session_id: str | None = None
     persona_id: str | None = None
     workflow_id: str
+
+
+class InteractionQueued(InteractionEvent):
+    """An interaction waits for an earlier turn of its session."""
+
+    type = "interaction.queued"
+    waiting_on: str
+    """The earlier turn's interaction."""
 
 
 class InteractionInProgress(InteractionEvent):
@@ -60,8 +68,16 @@ class AttemptFailed(InteractionEvent):
     wait_ms: int | None = None
 
 
+class TextDelta(InteractionEvent):
+    """Some more text came. Published only for interactions that somebody may watch, several pieces at a time."""
+
+    type = "text.delta"
+    attempt: int
+    delta: str
+
+
 class TextReset(InteractionEvent):
-    """A call broke after some of its text was shown, and another begins afresh: forget the text."""
+    """Forget the text so far: a call broke after some was shown, a worker was lost, or the reply reads otherwise."""
 
     type = "text.reset"
     attempt: int
@@ -94,6 +110,23 @@ class InteractionCancelled(InteractionEvent):
     type = "interaction.cancelled"
     response: InteractionView
 
+
+def terminal_event_of(view: InteractionView) -> InteractionEvent:
+    """Return the event that tells how an interaction has ended."""
+    match view.status:
+        case InteractionStatus.COMPLETED:
+            return InteractionCompleted(interaction_id=view.interaction_id, response=view)
+        case InteractionStatus.INCOMPLETE:
+            return InteractionIncomplete(interaction_id=view.interaction_id, response=view)
+        case InteractionStatus.CANCELLED:
+            return InteractionCancelled(interaction_id=view.interaction_id, response=view)
+        case _:
+            return InteractionFailed(interaction_id=view.interaction_id, response=view)
+
+
+TERMINAL_TYPES = frozenset(
+    event.type for event in (InteractionCompleted, InteractionFailed, InteractionCancelled, InteractionIncomplete)
+)
 
 Subscriber = Callable[[InteractionEvent], Awaitable[None] | None]
 EVERY_EVENT = "*"

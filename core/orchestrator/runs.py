@@ -33,3 +33,17 @@ class Runs(Protocol):
 
     async def free_place(self, workflow_id: str) -> None:
         """Tell a waiting turn that the one before it has ended; nothing happens when it does not run."""
+
+    async def cancel(self, workflow_id: str) -> None:
+        """Ask a run to end as cancelled; nothing happens when it does not run.
+
+        Raises:
+            WorkflowServiceUnavailableError: Temporal did not answer.
+        """
+
+    async def delete(self, workflow_id: str) -> None:
+        """Remove a run with its history, ending it where it still goes on; nothing happens when there is none.
+
+        Raises:
+            WorkflowServiceUnavailableError: Temporal did not answer.
+        """

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts
+from core.orchestrator.calls.texts import FinishedText, PartialText, read_finished_text, read_partial
 from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionError, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderError
+from core.orchestrator.events import AttemptFailed, AttemptStarted, InteractionEvent, TextDelta, TextReset
 from core.orchestrator.models.cooldowns import forget
 from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
+from core.orchestrator.replies.log import append, shown_text
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts, completions, interactions, partials
 
@@ -26,20 +29,25 @@ LOST_CALL = InteractionError(type=ErrorType.WORKER_LOST, detail="the worker was 
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedText:
-    """A model's whole answer, kept so that no retry pays for it again."""
+class BegunCall:
+    """A call whose row is open."""
 
     ordinal: int
-    text: str
-    finish_reason: str | None
+    """Its number in the interaction, from 1."""
+    watched: bool = False
+    """Its text is logged as it comes: somebody may watch."""
+    told: Sequence[InteractionEvent] = ()
+    """What there is to tell: that it began, and before that, which calls turned out to be lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class PartialText:
-    """What a call had said when it broke: with what it continued, the whole text so far."""
+class LostCall:
+    """A call that nobody closed."""
 
     ordinal: int
+    model: str
     text: str
+    """What it had shown; empty also where nobody could watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +66,31 @@ class AttemptLedger:
         self._database = database
 
     async def begin(
-        self, interaction_id: str, call: PlannedCall, now: datetime, skipped: Sequence[SkippedCall] = ()
-    ) -> int | FinishedText | None:
+        self,
+        interaction_id: str,
+        call: PlannedCall,
+        now: datetime,
+        skipped: Sequence[SkippedCall] = (),
+        *,
+        continues: bool = False,
+    ) -> BegunCall | FinishedText | None:
         """Open the row of a new call, close those of lost workers, and note once who was passed over before it.
 
+        With `continues`, what a lost call had shown is not forgotten: the new one goes on from it.
+
         Returns:
-            The call's ordinal in the interaction, from 1; the answer where it is kept already, for a worker thought
-            lost may keep it up to this very transaction; None where the interaction has ended: nobody is to be asked.
+            The call; the answer where it is kept already, for a worker thought lost may keep it up to this very
+            transaction; None where the interaction has ended or is to end: nobody is to be asked.
         """
         async with self._database.write() as connection:
-            finished = await _finished_text(connection, interaction_id, call.place)
+            finished = await read_finished_text(connection, interaction_id, call.place)
             if finished is not None:
                 return finished
-            owner = (
-                await connection.execute(
-                    select(interactions.c.user_id, interactions.c.persona_id, interactions.c.ended_at).where(
-                        interactions.c.interaction_id == interaction_id
-                    )
-                )
-            ).one()
-            if owner.ended_at is not None:
+            query = select(interactions).where(interactions.c.interaction_id == interaction_id)
+            owner = (await connection.execute(query)).one_or_none()
+            if owner is None or owner.ended_at is not None or owner.cancelling is not None:
                 return None
-            await close_open_calls(connection, interaction_id, LOST_CALL)
+            lost = await close_open_calls(connection, interaction_id, LOST_CALL, watched=owner.watched)
             latest = await connection.scalar(
                 select(func.max(attempts.c.ordinal)).where(attempts.c.interaction_id == interaction_id)
             )
@@ -104,12 +115,29 @@ class AttemptLedger:
                     billable=True,
                 )
             )
-            return ordinal
+            told = [event for one in lost for event in _lost_events(interaction_id, one, continues=continues)]
+            told.append(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
+            if owner.watched:
+                await append(connection, *told)
+            return BegunCall(ordinal, owner.watched, told)
 
     async def identify(self, interaction_id: str, ordinal: int, generation_id: str) -> None:
         """Note under which id the upstream knows a call that is still open: should its worker be lost, this stays."""
         async with self._database.write() as connection:
             await _write_open(connection, interaction_id, ordinal, generation_id=generation_id)
+
+    async def show(self, interaction_id: str, delta: TextDelta) -> bool:
+        """Log some more of what a call says.
+
+        Returns:
+            False when the call is closed, by a newer one or the interaction's end: then nothing was written.
+        """
+        query = select(attempts.c.ordinal).where(*_open(interaction_id, delta.attempt))
+        async with self._database.write() as connection:
+            if (await connection.execute(query)).one_or_none() is None:
+                return False
+            await append(connection, delta)
+            return True
 
     async def succeed(
         self,
@@ -120,8 +148,9 @@ class AttemptLedger:
         timing: Timing,
         *,
         estimated_cost_usd: float | None = None,
+        told: Sequence[InteractionEvent] = (),
     ) -> bool:
-        """Close a call's row, keep its text and forget the model's failures, in one transaction.
+        """Close a call's row, keep its text and forget the model's failures, in one transaction; log what is told.
 
         Done twice, it is as done once.
 
@@ -153,8 +182,9 @@ class AttemptLedger:
                     )
                 )
                 await forget(connection, closed.provider, closed.model)
+                await append(connection, *told)
                 return True
-            kept = await _finished_text(connection, interaction_id, place)
+            kept = await read_finished_text(connection, interaction_id, place)
             return kept is not None and kept.ordinal == ordinal
 
     async def fail(
@@ -168,8 +198,9 @@ class AttemptLedger:
         status: AttemptStatus = AttemptStatus.FAILED,
         partial: str | None = None,
         estimated_cost_usd: float | None = None,
+        told: Sequence[InteractionEvent] = (),
     ) -> bool:
-        """Close a call's row with its error, and keep what it had said by then.
+        """Close a call's row with its error, keep what it had said by then, and log what is told of it.
 
         Returns:
             False when it is closed already, by a newer call or the interaction's end: then nothing was written.
@@ -191,11 +222,12 @@ class AttemptLedger:
                 wait_ms=wait_ms,
                 estimated_cost_usd=estimated_cost_usd,
             )
-            if closed is not None and partial is not None:
-                await connection.execute(
-                    insert(partials).values(interaction_id=interaction_id, ordinal=ordinal, text=partial)
-                )
-            return closed is not None
+            if closed is None:
+                return False
+            if partial is not None:
+                await _keep_partial(connection, interaction_id, ordinal, partial)
+            await append(connection, *told)
+            return True
 
     async def attempts(self, interaction_id: str, place: int | None = None) -> list[Attempt]:
         """Return the calls that have ended, in order, and the models that were passed over.
@@ -208,7 +240,7 @@ class AttemptLedger:
     async def finished_text(self, interaction_id: str, place: int) -> FinishedText | None:
         """Return the answer kept for a place of the plan, or None."""
         async with self._database.read() as connection:
-            return await _finished_text(connection, interaction_id, place)
+            return await read_finished_text(connection, interaction_id, place)
 
     async def partial_text(self, interaction_id: str) -> PartialText | None:
         """Return what the last broken call that had said something said, or None."""
@@ -224,10 +256,12 @@ class AttemptLedger:
         return place
 
 
-async def close_open_calls(connection: AsyncConnection, interaction_id: str, error: InteractionError) -> None:
-    """Close the calls of an interaction that nobody has closed; what they cost is unknown."""
+async def close_open_calls(
+    connection: AsyncConnection, interaction_id: str, error: InteractionError, *, watched: bool
+) -> Sequence[LostCall]:
+    """Close the calls of an interaction that nobody has closed, and keep what they had shown; the cost is unknown."""
     cancelled = error.type is ErrorType.CANCELLED
-    await connection.execute(
+    closed = await connection.execute(
         update(attempts)
         .where(attempts.c.interaction_id == interaction_id, attempts.c.status.is_(None))
         .values(
@@ -235,22 +269,31 @@ async def close_open_calls(connection: AsyncConnection, interaction_id: str, err
             error_type=error.type,
             detail=error.detail,
         )
+        .returning(attempts.c.ordinal, attempts.c.model)
     )
+    lost = []
+    for row in closed.all():
+        text = await shown_text(connection, interaction_id) if watched else ""
+        if text.strip():
+            await _keep_partial(connection, interaction_id, row.ordinal, text)
+        lost.append(LostCall(row.ordinal, row.model, text))
+    return lost
 
 
-async def _finished_text(connection: AsyncConnection, interaction_id: str, place: int) -> FinishedText | None:
-    query = select(completions).where(completions.c.interaction_id == interaction_id, completions.c.place == place)
-    row = (await connection.execute(query)).one_or_none()
-    return None if row is None else FinishedText(row.ordinal, row.text, row.finish_reason)
-
-
-async def read_partial(connection: AsyncConnection, interaction_id: str) -> PartialText | None:
-    """Return what the last broken call that had said something said, or None."""
-    query = (
-        select(partials).where(partials.c.interaction_id == interaction_id).order_by(partials.c.ordinal.desc()).limit(1)
+def _lost_events(interaction_id: str, lost: LostCall, *, continues: bool) -> list[InteractionEvent]:
+    failed = AttemptFailed(
+        interaction_id=interaction_id,
+        attempt=lost.ordinal,
+        model=lost.model,
+        error_type=ErrorType.WORKER_LOST,
+        next="retry",
     )
-    row = (await connection.execute(query)).one_or_none()
-    return None if row is None else PartialText(row.ordinal, row.text)
+    forgets = lost.text and not continues
+    return [failed, *([TextReset(interaction_id=interaction_id, attempt=lost.ordinal)] if forgets else [])]
+
+
+async def _keep_partial(connection: AsyncConnection, interaction_id: str, ordinal: int, text: str) -> None:
+    await connection.execute(insert(partials).values(interaction_id=interaction_id, ordinal=ordinal, text=text))
 
 
 async def _untold(
@@ -284,12 +327,16 @@ async def _write_open(
     """Write to a call's row if it is still open, and return which model's it is; None where it is closed."""
     result = await connection.execute(
         update(attempts)
-        .where(
-            attempts.c.interaction_id == interaction_id,
-            attempts.c.ordinal == ordinal,
-            attempts.c.status.is_(None),
-        )
+        .where(*_open(interaction_id, ordinal))
         .values(**values)
         .returning(attempts.c.provider, attempts.c.model)
     )
     return result.one_or_none()
+
+
+def _open(interaction_id: str, ordinal: int) -> tuple[ColumnElement[bool], ...]:
+    return (
+        attempts.c.interaction_id == interaction_id,
+        attempts.c.ordinal == ordinal,
+        attempts.c.status.is_(None),
+    )

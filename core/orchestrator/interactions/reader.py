@@ -8,8 +8,8 @@ from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts, total_usage
-from core.orchestrator.calls.ledger import read_partial
 from core.orchestrator.calls.prompt import Prompt
+from core.orchestrator.calls.texts import read_partial
 from core.orchestrator.contracts import (
     AfterOutput,
     Attempt,
@@ -42,14 +42,15 @@ class InteractionReader:
         async with self._database.read() as connection:
             return await read_view(connection, interaction_id)
 
-    async def opened_at(self, interaction_id: str) -> datetime:
-        """Return when an interaction was opened, in UTC.
+    async def offered_at(self, interaction_id: str) -> datetime:
+        """Return when the start of an interaction was last asked for, in UTC: at its opening, or by a repetition.
 
         Raises:
             UnknownResourceError: there is none of that id.
         """
         async with self._database.read() as connection:
-            moment: datetime = known(await find_row(connection, interaction_id), interaction_id).created_at
+            row = known(await find_row(connection, interaction_id), interaction_id)
+        moment: datetime = row.offered_at or row.created_at
         return moment
 
     async def request(self, interaction_id: str) -> InteractionRequest | CompletionRequest:
@@ -59,9 +60,7 @@ class InteractionReader:
             UnknownResourceError: there is none of that id.
         """
         async with self._database.read() as connection:
-            row = known(await find_row(connection, interaction_id), interaction_id)
-        model = InteractionRequest if row.kind == InteractionKind.INTERACT else CompletionRequest
-        return model.model_validate(row.request)
+            return read_request(known(await find_row(connection, interaction_id), interaction_id))
 
     async def prompt(self, interaction_id: str) -> Prompt:
         """Return the exact prompt.
@@ -136,6 +135,12 @@ def known(row: Row[Any] | None, interaction_id: str) -> Row[Any]:
     return row
 
 
+def read_request(row: Row[Any]) -> InteractionRequest | CompletionRequest:
+    """Return what was asked for, as it was accepted."""
+    model = InteractionRequest if row.kind == InteractionKind.INTERACT else CompletionRequest
+    return model.model_validate(row.request)
+
+
 async def read_view(connection: AsyncConnection, interaction_id: str) -> InteractionView:
     """Return an interaction as a client sees it.
 
@@ -170,7 +175,7 @@ async def _answering(
     connection: AsyncConnection, row: Row[Any], attempts: Sequence[Attempt]
 ) -> tuple[Attempt | None, str | None]:
     """Return the call whose text the reply is, whole or broken, and how a whole one finished."""
-    if row.status == InteractionStatus.INCOMPLETE:
+    if row.status in (InteractionStatus.INCOMPLETE, InteractionStatus.CANCELLED) and row.reply is not None:
         partial = await read_partial(connection, row.interaction_id)
         return next((attempt for attempt in attempts if partial and attempt.ordinal == partial.ordinal), None), None
     if row.answered_place is None:

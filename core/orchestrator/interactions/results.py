@@ -17,14 +17,7 @@ from core.orchestrator.contracts import (
     workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType, OrchestratorError
-from core.orchestrator.events import (
-    EventBus,
-    InteractionCancelled,
-    InteractionCompleted,
-    InteractionEvent,
-    InteractionFailed,
-    InteractionIncomplete,
-)
+from core.orchestrator.events import EventBus, terminal_event_of
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
@@ -74,7 +67,7 @@ class Results:
         """
         ended = await self._store.end(results.interaction_id, await self._ending(results))
         if ended.first:
-            self._events.publish(_event_of(ended.view))
+            self._events.publish(terminal_event_of(ended.view))
         if ended.following is not None:
             await self._runs.free_place(workflow_id_of(ended.following))
         await self._reconciliation.begin_if_due(ended.view)
@@ -90,9 +83,9 @@ class Results:
                     reply = await self._in_character(request, reply)
                 return Ending(InteractionStatus.COMPLETED, reply=reply, answered_place=results.answered_place)
         error = results.error or _LOST_ANSWER
-        if error.type is ErrorType.CANCELLED:
-            return Ending(InteractionStatus.CANCELLED, error=error)
         kept = await self._kept_part(results.interaction_id)
+        if error.type is ErrorType.CANCELLED:
+            return Ending(InteractionStatus.CANCELLED, reply=kept, error=error)
         if kept is not None:
             return Ending(InteractionStatus.INCOMPLETE, reply=kept, error=error)
         if isinstance(request, InteractionRequest) and request.on_failure is OnFailure.REPLY:
@@ -120,15 +113,3 @@ class Results:
 
     def _fallback_line(self, persona_id: str) -> str:
         return self._personas.get(persona_id).fallback_line if persona_id in self._personas else _NOBODYS_LINE
-
-
-def _event_of(view: InteractionView) -> InteractionEvent:
-    match view.status:
-        case InteractionStatus.COMPLETED:
-            return InteractionCompleted(interaction_id=view.interaction_id, response=view)
-        case InteractionStatus.INCOMPLETE:
-            return InteractionIncomplete(interaction_id=view.interaction_id, response=view)
-        case InteractionStatus.CANCELLED:
-            return InteractionCancelled(interaction_id=view.interaction_id, response=view)
-        case _:
-            return InteractionFailed(interaction_id=view.interaction_id, response=view)

@@ -11,7 +11,7 @@ from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import InteractionError, StoreResults, workflow_id_of
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.interactions.results import Results
-from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.interactions.store import Abandonment, InteractionStore
 from core.orchestrator.runs import START_TIMEOUT, Runs, RunState
 
 _GRACE = timedelta(seconds=2)
@@ -49,12 +49,15 @@ class Settlement:
             case RunState.CLOSED:
                 await self._end(interaction_id, _ENDED)
             case RunState.MISSING:
-                age = self._clock() - await self._store.opened_at(interaction_id)
-                if age < START_TIMEOUT + _GRACE:
+                offered_at = await self._store.offered_at(interaction_id)
+                if self._clock() - offered_at < START_TIMEOUT + _GRACE:
                     return False
                 # Never begun, it was never accepted; begun, it was deleted with its history.
-                if not await self._store.abandon(interaction_id):
-                    await self._end(interaction_id, _DELETED)
+                match await self._store.abandon(interaction_id, offered_at):
+                    case Abandonment.OFFERED_ANEW:
+                        return False
+                    case Abandonment.BEGUN:
+                        await self._end(interaction_id, _DELETED)
         return True
 
     async def _end(self, interaction_id: str, error: InteractionError) -> None:

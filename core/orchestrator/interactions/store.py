@@ -6,31 +6,36 @@ it recorded. Every write is keyed by the interaction, so that a retried step cha
 A turn's messages have numbers fixed when it is opened: turn n holds the user's message 2n-1 and the reply 2n.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.ledger import LOST_CALL, close_open_calls
 from core.orchestrator.calls.prompt import Prompt
-from core.orchestrator.clock import Clock, utc_now
+from core.orchestrator.calls.texts import read_cancelled_text
 from core.orchestrator.contracts import (
-    CompletionRequest,
     InteractionError,
-    InteractionKind,
-    InteractionRequest,
     InteractionStatus,
     InteractionView,
     MemoryWindow,
 )
-from core.orchestrator.errors import ErrorType, SessionOwnershipError
-from core.orchestrator.interactions.reader import InteractionReader, find_row, known, read_view
+from core.orchestrator.errors import ErrorType
+from core.orchestrator.events import InteractionEvent
+from core.orchestrator.interactions.cancelling import Cancelling
+from core.orchestrator.interactions.opening import InteractionOpener, first_open_turn, put_prompt
+from core.orchestrator.interactions.reader import find_row, known, read_view
 from core.orchestrator.memory.conversations import select_window
-from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import interactions, messages, prompts, sessions
+from core.orchestrator.replies.log import append, append_end
+from core.orchestrator.storage.tables import interactions, messages
 from core.orchestrator.tokens import estimate_tokens
+
+CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="the interaction was cancelled")
+_NO_WORKFLOW = InteractionError(type=ErrorType.UNAVAILABLE, detail="the interaction has no workflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Ending:
 
     status: InteractionStatus
     reply: str | None = None
+    """Of a cancelled one: what it keeps where no call is cut off by the cancellation."""
     answered_place: int | None = None
     """The place in the plan whose answer the reply is."""
     degraded: bool = False
@@ -57,89 +63,19 @@ class Ended:
     """The next turn of the session that has not ended: it may be waiting for this one."""
 
 
-class InteractionStore(InteractionReader):
+class Abandonment(Enum):
+    """What came of taking an interaction for one that was never accepted."""
+
+    ENDED = auto()
+    """It has ended."""
+    BEGUN = auto()
+    """It was accepted, for it has begun."""
+    OFFERED_ANEW = auto()
+    """Its start was asked for once more in the meantime."""
+
+
+class InteractionStore(InteractionOpener):
     """Opens, runs and ends interactions."""
-
-    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
-        """Keep interactions in `database`, dated by `clock`."""
-        super().__init__(database)
-        self._clock = clock
-
-    # --- opening ---
-
-    async def open_turn(self, request: InteractionRequest) -> None:
-        """Give an interaction its place in its session and keep the user's message; nothing happens when it has one.
-
-        Raises:
-            SessionOwnershipError: the session belongs to another user.
-            StorageUnavailableError: the database did not answer; nothing was kept.
-        """
-        now = self._clock()
-        async with self._database.write() as connection:
-            if await find_row(connection, request.interaction_id) is not None:
-                return
-            turn = await self._next_turn(connection, request, now)
-            await connection.execute(
-                insert(interactions).values(
-                    interaction_id=request.interaction_id,
-                    kind=InteractionKind.INTERACT,
-                    user_id=request.user_id,
-                    session_id=request.session_id,
-                    turn=turn,
-                    persona_id=request.persona_id,
-                    status=InteractionStatus.QUEUED,
-                    request=request.model_dump(mode="json"),
-                    created_at=now,
-                )
-            )
-            await connection.execute(
-                insert(messages).values(
-                    session_id=request.session_id,
-                    sequence=2 * turn - 1,
-                    interaction_id=request.interaction_id,
-                    role="user",
-                    content=request.message,
-                    tokens=estimate_tokens(request.message),
-                    in_memory=True,
-                    created_at=now,
-                )
-            )
-
-    async def open_completion(self, request: CompletionRequest, prompt: Prompt) -> None:
-        """Keep a bare completion and its messages; nothing happens when it is known.
-
-        Raises:
-            StorageUnavailableError: the database did not answer; nothing was kept.
-        """
-        async with self._database.write() as connection:
-            if await find_row(connection, request.interaction_id) is not None:
-                return
-            await connection.execute(
-                insert(interactions).values(
-                    interaction_id=request.interaction_id,
-                    kind=InteractionKind.DIRECT,
-                    user_id=request.user_id,
-                    status=InteractionStatus.QUEUED,
-                    request=request.model_dump(mode="json"),
-                    created_at=self._clock(),
-                )
-            )
-            await _put_prompt(connection, request.interaction_id, prompt, {})
-
-    async def _next_turn(self, connection: AsyncConnection, request: InteractionRequest, now: datetime) -> int:
-        session = (
-            await connection.execute(select(sessions).where(sessions.c.session_id == request.session_id))
-        ).one_or_none()
-        if session is None:
-            await connection.execute(
-                insert(sessions).values(session_id=request.session_id, user_id=request.user_id, created_at=now, turns=1)
-            )
-            return 1
-        if session.user_id != request.user_id:
-            raise SessionOwnershipError(f"session '{request.session_id}' belongs to another user")
-        turn: int = session.turns + 1
-        await connection.execute(update(sessions).where(sessions.c.session_id == request.session_id).values(turns=turn))
-        return turn
 
     # --- running ---
 
@@ -147,16 +83,17 @@ class InteractionStore(InteractionReader):
         """Begin a turn if every earlier one of its session has ended, and choose what it may remember.
 
         Returns:
-            What to remember; with `waiting_on` set, the turn that comes first; with `ended`, nothing is left to do.
+            What to remember; with `waiting_on` set, the turn that comes first; with `ended`, all that is left is to
+            end it.
 
         Raises:
             UnknownResourceError: the turn was never opened.
         """
         async with self._database.write() as connection:
             row = known(await find_row(connection, interaction_id), interaction_id)
-            if InteractionStatus(row.status).is_final:
+            if InteractionStatus(row.status).is_final or row.cancelling is not None:
                 return MemoryWindow(ended=True)
-            earlier = await _first_open_turn(connection, row.session_id, interactions.c.turn < row.turn)
+            earlier = await first_open_turn(connection, row.session_id, row.turn)
             if earlier is not None:
                 return MemoryWindow(waiting_on=earlier)
             await _begin(connection, interaction_id)
@@ -166,14 +103,14 @@ class InteractionStore(InteractionReader):
         """Mark a bare completion as running.
 
         Returns:
-            False when it has ended already.
+            False when it has ended already, or is to end.
 
         Raises:
             UnknownResourceError: it was never opened.
         """
         async with self._database.write() as connection:
             row = known(await find_row(connection, interaction_id), interaction_id)
-            if InteractionStatus(row.status).is_final:
+            if InteractionStatus(row.status).is_final or row.cancelling is not None:
                 return False
             await _begin(connection, interaction_id)
             return True
@@ -187,15 +124,23 @@ class InteractionStore(InteractionReader):
         persona_name: str | None = None,
         persona_version: str | None = None,
         agent: str | None = None,
+        told: Sequence[InteractionEvent] = (),
     ) -> None:
-        """Keep the exact prompt and why it is as it is; a retry replaces it."""
+        """Keep the exact prompt and why it is as it is, and log what is told of it; a retry replaces it.
+
+        Raises:
+            UnknownResourceError: the interaction is gone.
+        """
         async with self._database.write() as connection:
-            await _put_prompt(connection, interaction_id, prompt, explanation)
+            row = known(await find_row(connection, interaction_id), interaction_id)
+            await put_prompt(connection, interaction_id, prompt, explanation)
             await connection.execute(
                 update(interactions)
                 .where(interactions.c.interaction_id == interaction_id)
                 .values(persona_name=persona_name, persona_version=persona_version, agent=agent)
             )
+            if row.watched:
+                await append(connection, *told)
 
     # --- ending ---
 
@@ -210,32 +155,45 @@ class InteractionStore(InteractionReader):
             first = not InteractionStatus(row.status).is_final
             if first:
                 await self._end(connection, row, ending)
-            following = None
-            if row.turn is not None:
-                following = await _first_open_turn(connection, row.session_id, interactions.c.turn > row.turn)
+            following = await _next_open_turn(connection, row) if row.turn is not None else None
             view = await read_view(connection, interaction_id)
+            if first:
+                await append_end(connection, view, watched=row.watched)
             return Ended(view, first, following)
 
-    async def abandon(self, interaction_id: str) -> bool:
+    async def abandon(self, interaction_id: str, offered_at: datetime) -> Abandonment:
         """End an interaction that never began and has no workflow: it was never accepted, so its message goes too.
 
-        Returns:
-            False when it has begun: then nothing was done.
+        Its key is free again: whoever repeats the request with it opens another interaction.
+
+        Args:
+            interaction_id: whose workflow is missing.
+            offered_at: when its start had last been asked for, as was known when the workflow was looked for.
         """
         async with self._database.write() as connection:
             row = await find_row(connection, interaction_id)
             if row is None or InteractionStatus(row.status) is InteractionStatus.IN_PROGRESS:
-                return False
+                return Abandonment.BEGUN
             if InteractionStatus(row.status) is InteractionStatus.QUEUED:
-                await connection.execute(delete(messages).where(messages.c.interaction_id == interaction_id))
-                error = InteractionError(type=ErrorType.UNAVAILABLE, detail="the interaction has no workflow")
-                await self._end(connection, row, Ending(InteractionStatus.FAILED, error=error))
-            return True
+                if (row.offered_at or row.created_at) > offered_at:
+                    return Abandonment.OFFERED_ANEW
+                await _forget_messages(connection, interaction_id)
+                await self._end(connection, row, Ending(InteractionStatus.FAILED, error=_NO_WORKFLOW))
+                this = interactions.c.interaction_id == interaction_id
+                await connection.execute(update(interactions).where(this).values(idempotency_key=None))
+                await append_end(connection, await read_view(connection, interaction_id), watched=row.watched)
+            return Abandonment.ENDED
 
     async def _end(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> None:
         now = self._clock()
+        ending = _as_wanted(ending, row.cancelling)
         # A call cut off by the deadline, or by the end of its worker, may have nobody left to close it.
-        await close_open_calls(connection, row.interaction_id, ending.error or LOST_CALL)
+        await close_open_calls(connection, row.interaction_id, ending.error or LOST_CALL, watched=row.watched)
+        if row.cancelling == Cancelling.ROLLBACK:
+            await _forget_messages(connection, row.interaction_id)
+        elif ending.status is InteractionStatus.CANCELLED:
+            said = await read_cancelled_text(connection, row.interaction_id)
+            ending = replace(ending, reply=said or ending.reply)
         await connection.execute(
             update(interactions)
             .where(interactions.c.interaction_id == row.interaction_id)
@@ -264,15 +222,33 @@ class InteractionStore(InteractionReader):
             )
 
 
-async def _first_open_turn(connection: AsyncConnection, session_id: str, which: ColumnElement[bool]) -> str | None:
+def _as_wanted(ending: Ending, cancelling: str | None) -> Ending:
+    """Return how an interaction ends that somebody wanted to end: an answer that came first stays, save by rollback."""
+    if cancelling == Cancelling.ROLLBACK:
+        return Ending(InteractionStatus.CANCELLED, error=CANCELLED)
+    if cancelling is None or ending.status in (InteractionStatus.COMPLETED, InteractionStatus.CANCELLED):
+        return ending
+    kept = ending.reply if ending.status is InteractionStatus.INCOMPLETE else None
+    return Ending(InteractionStatus.CANCELLED, reply=kept, error=CANCELLED)
+
+
+async def _next_open_turn(connection: AsyncConnection, row: Row[Any]) -> str | None:
     query = (
         select(interactions.c.interaction_id)
-        .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), which)
+        .where(
+            interactions.c.session_id == row.session_id,
+            interactions.c.ended_at.is_(None),
+            interactions.c.turn > row.turn,
+        )
         .order_by(interactions.c.turn)
         .limit(1)
     )
     found: str | None = await connection.scalar(query)
     return found
+
+
+async def _forget_messages(connection: AsyncConnection, interaction_id: str) -> None:
+    await connection.execute(delete(messages).where(messages.c.interaction_id == interaction_id))
 
 
 async def _begin(connection: AsyncConnection, interaction_id: str) -> None:
@@ -282,17 +258,3 @@ async def _begin(connection: AsyncConnection, interaction_id: str) -> None:
         .values(status=InteractionStatus.IN_PROGRESS)
     )
 
-
-async def _put_prompt(
-    connection: AsyncConnection, interaction_id: str, prompt: Prompt, explanation: dict[str, Any]
-) -> None:
-    await connection.execute(delete(prompts).where(prompts.c.interaction_id == interaction_id))
-    await connection.execute(
-        insert(prompts).values(
-            interaction_id=interaction_id,
-            messages=prompt.messages,
-            temperature=prompt.temperature,
-            max_tokens=prompt.max_tokens,
-            explanation=explanation,
-        )
-    )

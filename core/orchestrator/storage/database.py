@@ -21,6 +21,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
+from core.orchestrator.storage.changes import Changes, take_touched
+from core.orchestrator.storage.sqlite_follower import SqliteFollower
 
 _WAIT = timedelta(seconds=5)
 _CONNECTIONS = 16
@@ -30,8 +32,10 @@ _WRITE = "orchestrator_write"
 class Database:
     """Transactions on one SQLite file, shared by any number of processes."""
 
-    def __init__(self, engine: AsyncEngine, wait: timedelta) -> None:
+    def __init__(self, engine: AsyncEngine, wait: timedelta, changes: Changes) -> None:
         """Use `open_database` to build one."""
+        self.changes = changes
+        """Who waits for a write, told when it is committed."""
         self._engine = engine
         self._wait = wait
         self._writers = asyncio.Lock()
@@ -55,8 +59,10 @@ class Database:
         """
         async with _translated(), self._turn_to_write(), self._engine.connect() as connection:
             await connection.execution_options(**{_WRITE: True})
+            take_touched(connection)  # a connection is used again, also after a transaction that failed
             async with connection.begin():
                 yield connection
+            self.changes.tell(take_touched(connection))
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
@@ -95,6 +101,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.changes.close()
         await self._engine.dispose()
 
 
@@ -120,7 +127,8 @@ def open_database(path: Path, *, connections: int = _CONNECTIONS, wait: timedelt
     )
     event.listen(engine.sync_engine, "connect", _configure)
     event.listen(engine.sync_engine, "begin", _begin)
-    return Database(engine, wait)
+    changes = Changes(lambda tell: SqliteFollower(path, tell, wait.total_seconds()))
+    return Database(engine, wait, changes)
 
 
 def _check_writable(path: Path) -> None:

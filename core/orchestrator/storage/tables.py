@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 
@@ -79,6 +80,12 @@ interactions = Table(
     Column("degraded", Boolean, nullable=False, default=False),
     Column("error_type", String(32)),
     Column("error_detail", Text),
+    # Somebody may watch the reply grow: its events are logged, and have not been trimmed yet.
+    Column("watched", Boolean, nullable=False, default=False, server_default=false()),
+    Column("cancelling", String(16)),  # somebody wants it ended: `cancel`, or `rollback` without a trace
+    Column("offered_at", UtcDateTime),  # when its start was last asked for, where that was not at its opening
+    Column("idempotency_key", String(255)),
+    Column("fingerprint", String(64)),  # of the request that came with the key
 )
 Index("ix_interactions_session", interactions.c.session_id, interactions.c.turn, unique=True)
 Index(
@@ -89,7 +96,15 @@ Index(
     sqlite_where=interactions.c.ended_at.is_(None),
     postgresql_where=interactions.c.ended_at.is_(None),
 )
-Index("ix_interactions_user", interactions.c.user_id, interactions.c.created_at)
+Index("ix_interactions_user", interactions.c.user_id, interactions.c.interaction_id)
+Index("ix_interactions_key", interactions.c.user_id, interactions.c.idempotency_key, unique=True)
+Index(
+    # The logs still to be trimmed.
+    "ix_interactions_watched",
+    interactions.c.ended_at,
+    sqlite_where=interactions.c.watched,
+    postgresql_where=interactions.c.watched,
+)
 
 messages = Table(
     "messages",
@@ -117,10 +132,11 @@ prompts = Table(
 attempts = Table(
     "attempts",
     metadata,
-    Column("interaction_id", String(36), ForeignKey(interactions.c.interaction_id), primary_key=True),
+    # No foreign key: what was used stays, as numbers, when its interaction is erased.
+    Column("interaction_id", String(36), primary_key=True),
     Column("ordinal", Integer, primary_key=True),
     Column("place", Integer, nullable=False),
-    Column("user_id", String(128), nullable=False),
+    Column("user_id", String(128)),  # null once the user is erased
     Column("persona_id", String(64)),
     Column("day", String(10), nullable=False),  # UTC, YYYY-MM-DD: what usage is summed by
     Column("provider", String(64), nullable=False),
@@ -166,6 +182,30 @@ partials = Table(
     Column("interaction_id", String(36), ForeignKey(interactions.c.interaction_id), primary_key=True),
     Column("ordinal", Integer, primary_key=True),
     Column("text", Text, nullable=False),
+)
+
+WAKE = "wake"
+"""The type of a row that is no event: it wakes the call that runs for an interaction, wherever that is."""
+
+reply_events = Table(
+    "reply_events",
+    metadata,
+    # The reply log: what a client may watch. A view of what other tables hold, trimmed after a while.
+    Column("position", Integer, primary_key=True),  # in order of commit over all interactions; never used again
+    Column("interaction_id", String(36), ForeignKey(interactions.c.interaction_id), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("data", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_reply_events_interaction", reply_events.c.interaction_id, reply_events.c.sequence, unique=True)
+
+erased_interactions = Table(
+    "erased_interactions",
+    metadata,
+    # Ids alone: a step that was under way while its interaction was erased must not bring it back.
+    Column("interaction_id", String(36), primary_key=True),
+    Column("erased_at", UtcDateTime, nullable=False),
 )
 
 cooldowns = Table(

@@ -1,0 +1,64 @@
+"""The wish that an interaction end: kept with it, and told to the call that runs for it.
+
+It is kept because whoever wished it may be gone the next moment. From then on no new call is begun for the interaction,
+a turn in line ends when its place comes, and a call that runs is woken at once, in whichever process it does.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.replies.log import append_wake
+from core.orchestrator.storage.changes import cancel_topic
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import interactions
+
+
+class Cancelling(StrEnum):
+    """How an interaction is to end."""
+
+    CANCEL = "cancel"
+    """Cancelled; what was said by then is kept."""
+    ROLLBACK = "rollback"
+    """Cancelled, and leaving no message."""
+
+
+async def mark_cancelling(connection: AsyncConnection, interaction_id: str, how: Cancelling) -> None:
+    """Note that an interaction is to end, unless it has; a rollback stays one."""
+    this = (interactions.c.interaction_id == interaction_id, interactions.c.ended_at.is_(None))
+    unless = interactions.c.cancelling.is_distinct_from(Cancelling.ROLLBACK)
+    marked = await connection.execute(update(interactions).where(*this, unless).values(cancelling=how))
+    if marked.rowcount:
+        await append_wake(connection, interaction_id)
+
+
+class Cancellations:
+    """Marks interactions to be ended, and tells the calls that run for them."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep the marks in `database`."""
+        self._database = database
+
+    async def mark(self, interaction_id: str) -> None:
+        """Note that an interaction is to end; nothing happens when it has ended, or does not exist.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        async with self._database.write() as connection:
+            await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
+
+    async def wanted(self, interaction_id: str) -> None:
+        """Return as soon as an interaction is to end.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        query = select(interactions.c.cancelling).where(interactions.c.interaction_id == interaction_id)
+        async with self._database.changes.watch(cancel_topic(interaction_id)) as watch:
+            while True:
+                async with self._database.read() as connection:
+                    if await connection.scalar(query) is not None:
+                        return
+                await watch.changed()

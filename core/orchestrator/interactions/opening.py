@@ -1,0 +1,256 @@
+"""Opening an interaction: its place in the session, and everything that is decided before it is accepted.
+
+One transaction knows the key it may have come with, the session's owner, and whether the session is busy; so of any
+number of identical requests one opens it, and the others are told which one that was.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.calls.prompt import Prompt
+from core.orchestrator.clock import Clock, utc_now
+from core.orchestrator.contracts import (
+    CompletionRequest,
+    InteractionKind,
+    InteractionRequest,
+    InteractionStatus,
+    MultitaskStrategy,
+    workflow_id_of,
+)
+from core.orchestrator.errors import (
+    IdempotencyConflictError,
+    SessionBusyError,
+    SessionOwnershipError,
+    UnknownResourceError,
+)
+from core.orchestrator.events import InteractionCreated, InteractionQueued
+from core.orchestrator.interactions.cancelling import Cancelling, mark_cancelling
+from core.orchestrator.interactions.reader import InteractionReader, find_row, read_request
+from core.orchestrator.replies.log import append
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import erased_interactions, interactions, messages, prompts, sessions
+from core.orchestrator.tokens import estimate_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What tells a repeated request from a new one."""
+
+    key: str
+    """Chosen by the client, once for each request."""
+    fingerprint: str
+    """Of what was asked, so that a key that is used for another request is noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How an interaction is opened, beside what it asks."""
+
+    watched: bool = False
+    """Its events are logged as they come: somebody may watch."""
+    key: IdempotencyKey | None = None
+    strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An interaction that is open now, or was before."""
+
+    request: InteractionRequest | CompletionRequest
+    """As it was accepted: of a repeated request, the first one's."""
+    status: InteractionStatus = InteractionStatus.QUEUED
+    replayed: bool = False
+    """It was opened before, with the same key."""
+    displaced: list[str] = field(default_factory=list)
+    """The interactions that it is to cancel."""
+
+
+class InteractionOpener(InteractionReader):
+    """Opens interactions."""
+
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        """Keep interactions in `database`, dated by `clock`."""
+        super().__init__(database)
+        self._clock = clock
+
+    async def open_turn(self, request: InteractionRequest, opening: Opening = Opening()) -> Opened:
+        """Give an interaction its place in its session and keep the user's message; nothing happens when it has one.
+
+        Raises:
+            SessionOwnershipError: the session belongs to another user.
+            SessionBusyError: an earlier turn has not ended, and the strategy is to reject.
+            IdempotencyConflictError: the key came with another request before.
+            UnknownResourceError: the interaction was erased.
+            StorageUnavailableError: the database did not answer; nothing was kept.
+        """
+        now = self._clock()
+        async with self._database.write() as connection:
+            if known := await _opened_before(connection, request, opening, now):
+                return known
+            turn, displaced = await _place(connection, request, opening.strategy, now)
+            await connection.execute(
+                insert(interactions).values(
+                    **_columns(request, opening, now),
+                    kind=InteractionKind.INTERACT,
+                    session_id=request.session_id,
+                    turn=turn,
+                    persona_id=request.persona_id,
+                )
+            )
+            await connection.execute(
+                insert(messages).values(
+                    session_id=request.session_id,
+                    sequence=2 * turn - 1,
+                    interaction_id=request.interaction_id,
+                    role="user",
+                    content=request.message,
+                    tokens=estimate_tokens(request.message),
+                    in_memory=True,
+                    created_at=now,
+                )
+            )
+            if opening.watched:
+                await append(connection, created_event(request), *await _queued(connection, request, turn))
+            return Opened(request, displaced=displaced)
+
+    async def open_completion(
+        self, request: CompletionRequest, prompt: Prompt, opening: Opening = Opening()
+    ) -> Opened:
+        """Keep a bare completion and its messages; nothing happens when it is known.
+
+        Raises:
+            IdempotencyConflictError: the key came with another request before.
+            StorageUnavailableError: the database did not answer; nothing was kept.
+        """
+        now = self._clock()
+        async with self._database.write() as connection:
+            if known := await _opened_before(connection, request, opening, now):
+                return known
+            await connection.execute(
+                insert(interactions).values(**_columns(request, opening, now), kind=InteractionKind.DIRECT)
+            )
+            await put_prompt(connection, request.interaction_id, prompt, {})
+            if opening.watched:
+                await append(connection, created_event(request))
+            return Opened(request)
+
+
+def created_event(request: InteractionRequest | CompletionRequest) -> InteractionCreated:
+    """Return the event that tells of an accepted interaction."""
+    turn = request if isinstance(request, InteractionRequest) else None
+    return InteractionCreated(
+        interaction_id=request.interaction_id,
+        session_id=turn and turn.session_id,
+        persona_id=turn and turn.persona_id,
+        workflow_id=workflow_id_of(request.interaction_id),
+    )
+
+
+async def put_prompt(
+    connection: AsyncConnection, interaction_id: str, prompt: Prompt, explanation: dict[str, Any]
+) -> None:
+    """Keep a prompt and why it is as it is, in place of an earlier one."""
+    await connection.execute(delete(prompts).where(prompts.c.interaction_id == interaction_id))
+    await connection.execute(
+        insert(prompts).values(
+            interaction_id=interaction_id,
+            messages=prompt.messages,
+            temperature=prompt.temperature,
+            max_tokens=prompt.max_tokens,
+            explanation=explanation,
+        )
+    )
+
+
+async def first_open_turn(connection: AsyncConnection, session_id: str, before: int) -> str | None:
+    """Return the first turn of a session before a number that has not ended."""
+    query = (
+        select(interactions.c.interaction_id)
+        .where(
+            interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), interactions.c.turn < before
+        )
+        .order_by(interactions.c.turn)
+        .limit(1)
+    )
+    found: str | None = await connection.scalar(query)
+    return found
+
+
+def _columns(request: InteractionRequest | CompletionRequest, opening: Opening, now: datetime) -> dict[str, Any]:
+    return {
+        "interaction_id": request.interaction_id,
+        "user_id": request.user_id,
+        "status": InteractionStatus.QUEUED,
+        "request": request.model_dump(mode="json"),
+        "created_at": now,
+        "watched": opening.watched,
+        "idempotency_key": opening.key and opening.key.key,
+        "fingerprint": opening.key and opening.key.fingerprint,
+    }
+
+
+async def _opened_before(
+    connection: AsyncConnection, request: InteractionRequest | CompletionRequest, opening: Opening, now: datetime
+) -> Opened | None:
+    if await find_row(connection, request.interaction_id) is not None:
+        return Opened(request)
+    erased = select(erased_interactions).where(erased_interactions.c.interaction_id == request.interaction_id)
+    if (await connection.execute(erased)).one_or_none() is not None:
+        raise UnknownResourceError("interaction", request.interaction_id)
+    if opening.key is None:
+        return None
+    query = select(interactions).where(
+        interactions.c.user_id == request.user_id, interactions.c.idempotency_key == opening.key.key
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    if row.fingerprint != opening.key.fingerprint:
+        raise IdempotencyConflictError("the idempotency key was used for another request")
+    if row.status == InteractionStatus.QUEUED:
+        # It is started once more, should its first start not have been recorded: nobody takes it for abandoned now.
+        this = interactions.c.interaction_id == row.interaction_id
+        await connection.execute(update(interactions).where(this).values(offered_at=now))
+    return Opened(read_request(row), InteractionStatus(row.status), replayed=True)
+
+
+async def _place(
+    connection: AsyncConnection, request: InteractionRequest, strategy: MultitaskStrategy, now: datetime
+) -> tuple[int, list[str]]:
+    """Take the next number of the session, and cancel its earlier turns if that is wanted."""
+    session_id = request.session_id
+    session = (await connection.execute(select(sessions).where(sessions.c.session_id == session_id))).one_or_none()
+    if session is None:
+        await connection.execute(
+            insert(sessions).values(session_id=session_id, user_id=request.user_id, created_at=now, turns=1)
+        )
+        return 1, []
+    if session.user_id != request.user_id:
+        raise SessionOwnershipError(f"session '{session_id}' belongs to another user")
+    turn: int = session.turns + 1
+    displaced: list[str] = []
+    if strategy is not MultitaskStrategy.ENQUEUE:
+        query = (
+            select(interactions.c.interaction_id)
+            .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None))
+            .order_by(interactions.c.turn)
+        )
+        displaced = list(await connection.scalars(query))
+    if displaced and strategy is MultitaskStrategy.REJECT:
+        raise SessionBusyError(session_id, displaced[0])
+    how = Cancelling.ROLLBACK if strategy is MultitaskStrategy.ROLLBACK else Cancelling.CANCEL
+    for earlier in displaced:
+        await mark_cancelling(connection, earlier, how)
+    await connection.execute(update(sessions).where(sessions.c.session_id == session_id).values(turns=turn))
+    return turn, displaced
+
+
+async def _queued(connection: AsyncConnection, request: InteractionRequest, turn: int) -> list[InteractionQueued]:
+    earlier = await first_open_turn(connection, request.session_id, turn)
+    if earlier is None:
+        return []
+    return [InteractionQueued(interaction_id=request.interaction_id, waiting_on=earlier)]

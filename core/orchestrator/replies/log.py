@@ -1,0 +1,131 @@
+"""The reply log: what a client may watch of an interaction, event by event.
+
+It is a view: the interaction's own tables are the truth, and every event is written in the transaction that makes it
+true. What it promises is that forgetting nothing and adding every delta gives the stored reply, byte for byte: the end
+compares what was shown with the reply, and appends what is missing.
+
+Events are numbered from 1 in the order of their commits. Between the last event and the terminal one two numbers stay
+free: for the `text.reset` and the whole text that a reader gets who comes when the log has been trimmed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.contracts import Contract, InteractionView
+from core.orchestrator.events import InteractionEvent, TextDelta, TextReset, terminal_event_of
+from core.orchestrator.storage.changes import cancel_topic, reply_topic, touch
+from core.orchestrator.storage.tables import WAKE, reply_events
+
+NUMBERS_LEFT_FREE = 2
+
+
+class LoggedEvent(Contract):
+    """An event as it stands in the log."""
+
+    sequence_number: int
+    type: str
+    data: dict[str, Any]
+    """Its fields, without `interaction_id`; empty for a terminal event: how it ended is read from the store."""
+
+
+async def append(connection: AsyncConnection, *events: InteractionEvent) -> None:
+    """Append events of one interaction; those who wait for them are woken by the commit."""
+    if not events:
+        return
+    interaction_id = events[0].interaction_id
+    latest = await latest_number(connection, interaction_id)
+    rows = [
+        _row(interaction_id, latest + place, event.type, event.model_dump(mode="json", exclude={"interaction_id"}))
+        for place, event in enumerate(events, 1)
+    ]
+    await connection.execute(insert(reply_events), rows)
+    touch(connection, reply_topic(interaction_id))
+
+
+async def append_end(connection: AsyncConnection, view: InteractionView, *, watched: bool) -> None:
+    """Append what makes the events add up to the stored reply, if they were logged, and the terminal event."""
+    if watched:
+        await append(connection, *_missing(view, await shown_text(connection, view.interaction_id)))
+    number = await latest_number(connection, view.interaction_id) + NUMBERS_LEFT_FREE + 1
+    await connection.execute(
+        insert(reply_events), [_row(view.interaction_id, number, terminal_event_of(view).type, {})]
+    )
+    touch(connection, reply_topic(view.interaction_id))
+
+
+async def append_wake(connection: AsyncConnection, interaction_id: str) -> None:
+    """Wake the call that runs for an interaction, wherever it does: somebody wants it ended."""
+    number = await latest_number(connection, interaction_id) + 1
+    await connection.execute(insert(reply_events), [_row(interaction_id, number, WAKE, {})])
+    touch(connection, cancel_topic(interaction_id))
+
+
+async def latest_number(connection: AsyncConnection, interaction_id: str) -> int:
+    """Return the number of an interaction's last event; 0 where there is none."""
+    query = select(func.max(reply_events.c.sequence)).where(reply_events.c.interaction_id == interaction_id)
+    return (await connection.scalar(query)) or 0
+
+
+async def read_events(
+    connection: AsyncConnection, interaction_id: str, after: int, limit: int
+) -> Sequence[LoggedEvent]:
+    """Return at most `limit` events of an interaction with a larger number than `after`, in order."""
+    rows = await connection.execute(
+        select(reply_events.c.sequence, reply_events.c.type, reply_events.c.data)
+        .where(
+            reply_events.c.interaction_id == interaction_id,
+            reply_events.c.sequence > after,
+            reply_events.c.type != WAKE,
+        )
+        .order_by(reply_events.c.sequence)
+        .limit(limit)
+    )
+    return [LoggedEvent(sequence_number=row.sequence, type=row.type, data=row.data) for row in rows]
+
+
+async def shown_text(connection: AsyncConnection, interaction_id: str) -> str:
+    """Return what a reader of the log has been shown by now and not been told to forget."""
+    rows = await connection.execute(
+        select(reply_events.c.type, reply_events.c.data)
+        .where(
+            reply_events.c.interaction_id == interaction_id,
+            reply_events.c.type.in_([TextDelta.type, TextReset.type]),
+        )
+        .order_by(reply_events.c.sequence)
+    )
+    shown: list[str] = []
+    for kind, data in rows:
+        if kind == TextReset.type:
+            shown.clear()
+        else:
+            shown.append(data["delta"])
+    return "".join(shown)
+
+
+def reset_and_whole(view: InteractionView) -> list[TextReset | TextDelta]:
+    """Return the events that show the stored reply, whatever was shown before."""
+    attempt = speaker_of(view)
+    events: list[TextReset | TextDelta] = [TextReset(interaction_id=view.interaction_id, attempt=attempt)]
+    if view.message:
+        events.append(TextDelta(interaction_id=view.interaction_id, attempt=attempt, delta=view.message))
+    return events
+
+
+def speaker_of(view: InteractionView) -> int:
+    """Return the attempt that an ended interaction's text is counted to: the last one; 0 where none was made."""
+    return max((attempt.ordinal for attempt in view.attempts), default=0)
+
+
+def _missing(view: InteractionView, shown: str) -> list[TextReset | TextDelta]:
+    reply = view.message or ""
+    if not reply.startswith(shown):
+        return reset_and_whole(view)
+    rest = reply[len(shown) :]
+    return [TextDelta(interaction_id=view.interaction_id, attempt=speaker_of(view), delta=rest)] if rest else []
+
+
+def _row(interaction_id: str, number: int, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"interaction_id": interaction_id, "sequence": number, "type": kind, "data": data}
