@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 
 from activities.build_prompt import BuildPromptActivity
 from activities.call_model import CallModelActivity
+from activities.cancel_call import CancelCallActivity
 from activities.load_memory import LoadMemoryActivity
 from activities.reconcile import ReconcileActivity
 from activities.store_results import StoreResultsActivity
@@ -70,6 +71,7 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         providers=application.providers,
         events=application.events,
         cooldowns=application.cooldowns,
+        cancellations=application.cancellations,
         estimate=application.catalogue.estimate,
         call_timeout=timedelta(seconds=settings.LLM_CALL_TIMEOUT_SECONDS),
         max_wait=timedelta(seconds=settings.LLM_RETRY_WAIT_MAX_SECONDS),
@@ -83,6 +85,7 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
             LoadMemoryActivity(application.store, application.settlement(runs), application.memory_budget).load_memory,
             BuildPromptActivity(builder).build_prompt,
             CallModelActivity(caller).call_model,
+            CancelCallActivity(application.cancellations).cancel_call,
             StoreResultsActivity(application.results(runs)).store_results,
             ReconcileActivity(application.reconciliation(runs)).reconcile,
         ],
@@ -148,6 +151,7 @@ async def run_worker(settings: Settings) -> None:
             application.catalogue.kept_fresh(),
             running(build_worker(application, client, grace), grace),
             looking_back(application, client),
+            application.trimmer.kept_trimmed(),
         ):
             logger.info("worker ready", extra={"task_queue": settings.TASK_QUEUE})
             await stop.wait()

@@ -26,6 +26,8 @@ Outcome = ModelAnswer | InteractionError
 """What became of an interaction: a model's answer, or why there is none."""
 
 _DETAIL_CHARACTERS = 300
+MARKED_ARE_COMPLETED = "runs of marked interactions are completed"
+"""Patch: before it they failed, for Temporal takes a cancellation that nobody asked it for as a failure."""
 CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="the interaction was cancelled")
 
 
@@ -33,7 +35,7 @@ async def settle(interaction_id: str, answering: Awaitable[Outcome]) -> Interact
     """Wait for an interaction's outcome, store it, and return the interaction as the store has it then.
 
     Raises:
-        CancelledError: the store says it ended by cancellation, so that the run shows as cancelled too.
+        CancelledError: the run was cancelled and the store says so too, so that it shows as cancelled.
         FailureError: the store does not know the interaction, and nothing can be stored.
     """
     view = await _store(_results(interaction_id, await _outcome(answering)))
@@ -50,9 +52,14 @@ async def settle(interaction_id: str, answering: Awaitable[Outcome]) -> Interact
     if error_types:
         attributes.append(ERROR_TYPES.value_set(error_types))
     workflow.upsert_search_attributes(attributes)
-    if view.status is InteractionStatus.CANCELLED:
+    if view.status is InteractionStatus.CANCELLED and (_is_cancelled() or not workflow.patched(MARKED_ARE_COMPLETED)):
         raise CancelledError(CANCELLED.detail)
     return view
+
+
+def _is_cancelled() -> bool:
+    """Whether the run was asked to end; an interaction may be so by a later turn's wish, which its call hears first."""
+    return workflow.cancellation_reason() is not None
 
 
 async def _store(results: StoreResults) -> InteractionView:

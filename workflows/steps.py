@@ -1,20 +1,24 @@
-"""The four steps of an interaction, as a workflow sees them: a name, a payload, and how failure is met.
+"""The steps of an interaction, as a workflow sees them: a name, a payload, and how failure is met.
 
 Local activities keep an interaction at two workflow tasks; only the model call, which takes long and must survive its
 worker, is a regular activity. Timeouts and retries of a step are decided here and nowhere else.
 """
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from core.orchestrator.contracts import (
         BuildPrompt,
         CallLimits,
         CallModel,
+        CancelCall,
         Contract,
         InteractionRequest,
         InteractionView,
@@ -37,6 +41,9 @@ _LOCAL_RETRIES = RetryPolicy(
 # to wait; this interval only serves failures it could not record. A lost worker is one: it is noticed after the
 # heartbeat timeout, and a caller waits for both, so the interval stays short however many tries there were.
 _CALL_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1)
+_WAKE_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=3)
+CALLS_ARE_WOKEN = "cancelled calls are woken"
+"""Patch: runs that began before it wait until a heartbeat tells their call."""
 _CALL_MARGIN = timedelta(seconds=10)
 """The call ends itself at its limit; Temporal steps in only if it could not."""
 
@@ -52,8 +59,11 @@ async def build_prompt(request: BuildPrompt) -> PromptPlan:
 
 
 async def call_model(request: CallModel, label: str, limits: CallLimits, remaining: timedelta) -> ModelAnswer:
-    """Ask one model, with Temporal's retries inside what remains of the interaction's deadline."""
-    result: ModelAnswer = await workflow.execute_activity(
+    """Ask one model, with Temporal's retries inside what remains of the interaction's deadline.
+
+    Cancelled, it stops the call and returns or raises what came of it: an answer that was there first is an answer.
+    """
+    call: workflow.ActivityHandle[ModelAnswer] = workflow.start_activity(
         "call_model",
         request,
         result_type=ModelAnswer,
@@ -64,7 +74,24 @@ async def call_model(request: CallModel, label: str, limits: CallLimits, remaini
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"{model_name(request.call.provider, request.call.model)} · {label}",
     )
-    return result
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        call.cancel()
+        if workflow.patched(CALLS_ARE_WOKEN):
+            await _wake(request.interaction_id)
+        return await call
+
+
+async def _wake(interaction_id: str) -> None:
+    with suppress(FailureError):  # then it hears of it with a heartbeat
+        await workflow.execute_local_activity(
+            "cancel_call",
+            CancelCall(interaction_id=interaction_id),
+            start_to_close_timeout=_LOCAL_TIMEOUT,
+            retry_policy=_WAKE_RETRIES,
+            summary="the call is told to stop",
+        )
 
 
 async def store_results(request: StoreResults) -> InteractionView:

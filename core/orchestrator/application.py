@@ -11,13 +11,15 @@ from functools import cached_property, partial
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.formatter import check_formatters
 from core.orchestrator.agents.selection import agents
+from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.config import Settings
 from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.events import EventBus, events
-from core.orchestrator.interactions.cancelling import Cancellations
+from core.orchestrator.interactions.erasing import Erasure
+from core.orchestrator.interactions.listing import InteractionLists
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
@@ -34,6 +36,7 @@ from core.orchestrator.providers.openai_compatible import OpenAICompatibleProvid
 from core.orchestrator.providers.openrouter import OpenRouterProvider
 from core.orchestrator.providers.registry import llm_providers, register_llm_provider
 from core.orchestrator.registry import Registry
+from core.orchestrator.replies.trimming import ReplyLogTrimmer
 from core.orchestrator.runs import Runs
 from core.orchestrator.storage.database import Database, open_database
 from core.orchestrator.usage import UsageReports
@@ -58,6 +61,11 @@ class Application:
         return InteractionStore(self.database)
 
     @property
+    def interaction_lists(self) -> InteractionLists:
+        """The interactions of a user or a session."""
+        return InteractionLists(self.database)
+
+    @property
     def cancellations(self) -> Cancellations:
         """The interactions that somebody wants ended."""
         return Cancellations(self.database)
@@ -71,6 +79,16 @@ class Application:
     def conversations(self) -> Conversations:
         """The messages of sessions."""
         return Conversations(self.database)
+
+    @property
+    def trimmer(self) -> ReplyLogTrimmer:
+        """Removes what nobody needs any more."""
+        settings = self.settings
+        return ReplyLogTrimmer(
+            self.database,
+            timedelta(seconds=settings.REPLY_LOG_LIFETIME_SECONDS),
+            timedelta(days=settings.HISTORY_RETENTION_DAYS),
+        )
 
     @property
     def cooldowns(self) -> Cooldowns:
@@ -125,6 +143,10 @@ class Application:
     def settlement(self, runs: Runs) -> Settlement:
         """What becomes of interactions whose workflow is gone."""
         return Settlement(self.store, self.ledger, self.results(runs), runs)
+
+    def erasure(self, runs: Runs) -> Erasure:
+        """Erases sessions and users, and their histories through `runs`."""
+        return Erasure(self.database, self.store, runs, self.events)
 
     async def close(self) -> None:
         """Release connections; a provider that fails to is logged and keeps nobody else from it."""

@@ -354,6 +354,12 @@ class CallModel(Contract):
     """The models passed over since the call before."""
 
 
+class CancelCall(Contract):
+    """Input of `cancel_call`: whose call is to stop, wherever it runs."""
+
+    interaction_id: str
+
+
 class ModelAnswer(Contract):
     """Result of `call_model`."""
 

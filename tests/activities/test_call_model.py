@@ -14,6 +14,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.call_model import CallModelActivity
 from core.orchestrator.calls.calling import ModelCaller
+from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
@@ -123,6 +124,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         providers=providers,
         events=EventBus(),
         cooldowns=Cooldowns(database, 0, timedelta(seconds=1)),
+        cancellations=Cancellations(database),
         estimate=lambda *_: None,
         call_timeout=timedelta(seconds=30),
         max_wait=timedelta(seconds=20),

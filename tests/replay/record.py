@@ -14,14 +14,14 @@ import json
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from temporalio.api.failure.v1 import Failure
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 
 from api.service import InteractionService, new_id
@@ -137,6 +137,11 @@ class Scene:
     def run_of(self, interaction_id: str) -> WorkflowHandle[Any, Any]:
         return self.client.get_workflow_handle(workflow_id_of(interaction_id))
 
+    async def end(self, interaction_id: str) -> None:
+        """Return when a run has closed, however it did."""
+        with suppress(WorkflowFailureError):
+            await self.run_of(interaction_id).result()
+
     async def cancel(self, interaction_id: str) -> str:
         await self.run_of(interaction_id).cancel()
         return interaction_id
@@ -163,9 +168,9 @@ async def _looked_for_its_turn(scene: Scene) -> str:
 async def _cancelled_in_line(scene: Scene) -> str:
     first, second = await scene.in_line()
     await scene.cancel(second)
-    await scene.runs.wait(second)
+    await scene.end(second)
     scene.standin.release()
-    await scene.runs.wait(first)
+    await scene.end(first)
     return second
 
 
@@ -178,14 +183,14 @@ async def _cancelled_too_late(scene: Scene) -> str:
 async def _ended_before_it_began(scene: Scene) -> str:
     request = scene.request()
     await scene.store.open_turn(request)
-    await scene.store.abandon(request.interaction_id)
+    await scene.store.abandon(request.interaction_id, await scene.store.offered_at(request.interaction_id))
     await scene.runs.start(request)
     return request.interaction_id
 
 
 async def _passed_over_while_cooling(scene: Scene) -> str:
     for _ in range(scene.failures_until_cooling):
-        await scene.runs.wait(await scene.complete("standin/no-endpoints"))
+        await scene.end(await scene.complete("standin/no-endpoints"))
     return await scene.interact("standin/no-endpoints", _GOOD)
 
 
@@ -196,7 +201,7 @@ async def _refused_by_two(scene: Scene) -> str:
 
 async def _reconciled(scene: Scene) -> str:
     interaction_id = await scene.interact("standin/truncated", _GOOD)
-    await scene.runs.wait(interaction_id)
+    await scene.end(interaction_id)
     return interaction_id
 
 
@@ -291,7 +296,7 @@ async def record(shape: str, directory: Path) -> Path:
             settings.LLM_COOLDOWN_AFTER_FAILURES,
         )
         interaction_id = await SHAPES[shape](scene)
-        await runs.wait(interaction_id)
+        await scene.end(interaction_id)
         run = scene.run_of(interaction_id)
         if shape.startswith(RECONCILIATION_WORKFLOW):
             run = client.get_workflow_handle(reconciliation_id_of(interaction_id))

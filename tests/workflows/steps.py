@@ -22,6 +22,7 @@ from core.orchestrator.contracts import (
     CallFailure,
     CallLimits,
     CallModel,
+    CancelCall,
     CompletionRequest,
     InteractionRequest,
     InteractionStatus,
@@ -86,6 +87,8 @@ class Steps:
         """The steps in the order in which they ran."""
         self.stored: list[StoreResults] = []
         self.prompted: list[BuildPrompt] = []
+        self.woken = asyncio.Event()
+        """Set when the call is told to stop."""
         self.reached = asyncio.Event()
         """Set when a model that hangs is being asked, or a turn is told to wait."""
         self.storing: Callable[[], Awaitable[None]] | None = None
@@ -134,6 +137,11 @@ class Steps:
         self._attempts += answered.attempts
         return answered
 
+    @activity.defn(name="cancel_call")
+    async def cancel_call(self, request: CancelCall) -> None:
+        self.taken.append("cancel_call")
+        self.woken.set()
+
     @activity.defn(name="store_results")
     async def store_results(self, request: StoreResults) -> InteractionView:
         self.taken.append("store_results")
@@ -153,7 +161,13 @@ class Steps:
     async def worker(self, client: Client) -> AsyncIterator["Runner"]:
         """Run the real workflows over these steps."""
         queue = f"steps-{uuid4()}"
-        activities = [self.load_memory, self.build_prompt, self.call_model, self.store_results]
+        activities = [
+            self.load_memory,
+            self.build_prompt,
+            self.call_model,
+            self.cancel_call,
+            self.store_results,
+        ]
         # Cancellation reaches an activity with its heartbeats, which are sent so often at least.
         often = timedelta(milliseconds=200)
         async with Worker(

@@ -16,9 +16,9 @@ from core.orchestrator.contracts import (
     ModelAnswer,
     PlannedCall,
 )
-from core.orchestrator.errors import ErrorType
+from core.orchestrator.errors import ErrorType, NextStep
 from temporal.search_attributes import ERROR_TYPES, FALLBACKS, OUTCOME
-from tests.workflows.steps import Steps, answer, fail
+from tests.workflows.steps import Behaviour, Steps, answer, fail
 
 EARLIER = MemoryWindow(waiting_on="interaction-earlier")
 
@@ -92,9 +92,53 @@ async def test_cancelling_during_a_call_is_stored_and_the_run_shows_as_cancelled
             await run.result()
         assert isinstance(failure.value.cause, CancelledError)
         assert (await run.describe()).status is WorkflowExecutionStatus.CANCELED
-    assert steps.taken[2:] == ["hangs", "store_results"]
+    assert steps.taken[2:] == ["hangs", "cancel_call", "store_results"]
     assert steps.stored[0].error is not None
     assert steps.stored[0].error.type is ErrorType.CANCELLED
+
+
+def stops_when_woken(steps: Steps, answers: Behaviour) -> Behaviour:
+    """The model says nothing until its call is told to stop; Temporal's own word comes with no heartbeat."""
+
+    async def waiting(call: PlannedCall) -> ModelAnswer:
+        steps.reached.set()
+        await steps.woken.wait()
+        return await answers(call)
+
+    return waiting
+
+
+async def test_a_call_is_told_to_stop_at_once_and_the_run_shows_as_cancelled(temporal: Client) -> None:
+    steps = Steps()
+    steps.models = {"held": stops_when_woken(steps, fail(ErrorType.CANCELLED, NextStep.FAIL)), "never": answer}
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await steps.reached.wait()
+        await run.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await run.result()
+        assert (await run.describe()).status is WorkflowExecutionStatus.CANCELED
+    assert steps.taken[2:] == ["held", "cancel_call", "store_results"]
+    assert steps.stored[0].error is not None
+    assert steps.stored[0].error.type is ErrorType.CANCELLED
+
+
+async def test_an_answer_that_came_before_its_call_could_stop_is_the_reply(temporal: Client) -> None:
+    steps = Steps()
+    steps.models = {"held": stops_when_woken(steps, answer)}
+    async with steps.worker(temporal) as runner:
+        run = await runner.interaction()
+        await steps.reached.wait()
+        await run.cancel()
+        view = await run.result()
+    assert view.status is InteractionStatus.COMPLETED
+
+
+async def test_a_run_whose_interaction_a_later_turn_ended_completes_and_says_so(temporal: Client) -> None:
+    view = await Steps(marked=fail(ErrorType.CANCELLED, NextStep.FAIL), never=answer).run(temporal)
+    described = await temporal.get_workflow_handle(view.workflow_id).describe()
+    assert described.status is WorkflowExecutionStatus.COMPLETED
+    assert described.typed_search_attributes[OUTCOME] == "cancelled"
 
 
 async def test_cancelling_a_turn_in_line_is_stored_and_asks_no_model(temporal: Client) -> None:

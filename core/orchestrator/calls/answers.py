@@ -7,7 +7,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from core.orchestrator.calls.ledger import Timing
+from core.orchestrator.calls.showing import Showing
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, Posture
+from core.orchestrator.events import TextDelta
 from core.orchestrator.providers.base import CallAccepted, ChatCompletion
 from core.orchestrator.providers.untrusted import REDACTED, TEXT_LIMIT, as_text, storable_text
 
@@ -31,6 +33,18 @@ class Heard:
     pieces: list[str] = field(default_factory=list)
     secrets: Sequence[str] = ()
     """What no text may hold. A provider sees to that within its own; two may each have said a part."""
+    shown_by: Showing | None = None
+    """Shows the text while it comes; None: nobody may watch."""
+
+    def take_in(self, piece: str) -> None:
+        """Hear some more, and show it."""
+        self.pieces.append(piece)
+        if self.shown_by is not None:
+            self.shown_by.add(piece)
+
+    async def unshown(self) -> list[TextDelta]:
+        """Stop showing, and return what has not been shown yet."""
+        return [] if self.shown_by is None else await self.shown_by.rest()
 
     @property
     def said(self) -> str:
@@ -127,7 +141,7 @@ def _take_in(piece: object, heard: Heard, progress: Progress, watch: Stopwatch) 
     if not isinstance(piece, str):
         raise TypeError(f"a piece of text was of type {type(piece).__name__}")
     watch.first_token()
-    heard.pieces.append(piece)
+    heard.take_in(piece)
     progress.characters += len(piece)
 
 

@@ -1,6 +1,7 @@
 """The ended calls of an interaction, as anybody may read them, and what they used in all."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -25,6 +26,21 @@ async def read_attempts(connection: AsyncConnection, interaction_id: str, place:
     if place is not None:
         query = query.where(attempts.c.place == place, attempts.c.status != AttemptStatus.SKIPPED)
     return [_attempt(row) for row in await connection.execute(query)]
+
+
+async def read_attempts_of_all(
+    connection: AsyncConnection, interaction_ids: Collection[str]
+) -> Mapping[str, Sequence[Attempt]]:
+    """Return what `read_attempts` does for each of some interactions; one without calls may be missing."""
+    query = (
+        select(attempts)
+        .where(attempts.c.interaction_id.in_(interaction_ids), attempts.c.status.is_not(None))
+        .order_by(attempts.c.interaction_id, attempts.c.ordinal)
+    )
+    found: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for row in await connection.execute(query):
+        found[row.interaction_id].append(_attempt(row))
+    return found
 
 
 def total_usage(calls: Sequence[Attempt]) -> Usage:

@@ -11,18 +11,22 @@ from datetime import timedelta
 
 from core.orchestrator.calls.after_failure import what_follows
 from core.orchestrator.calls.answers import Heard, Progress, read_answer
+from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.costs import Estimate
 from core.orchestrator.calls.identification import Identification
 from core.orchestrator.calls.insisting import insist
-from core.orchestrator.calls.ledger import AttemptLedger, FinishedText
+from core.orchestrator.calls.ledger import AttemptLedger, BegunCall
 from core.orchestrator.calls.prompt import Prompts
 from core.orchestrator.calls.provider_errors import as_provider_error
 from core.orchestrator.calls.recording import CallRecorder, RunningCall
+from core.orchestrator.calls.showing import Showing
+from core.orchestrator.calls.stopping import Stop
+from core.orchestrator.calls.texts import FinishedText
 from core.orchestrator.calls.time_limit import TimeLimit
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import AfterOutput, CallFailure, CallModel, ModelAnswer
 from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep, StorageUnavailableError
-from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus, TextReset
+from core.orchestrator.events import AttemptFailed, EventBus, InteractionEvent, TextReset
 from core.orchestrator.foreign import must_go_on
 from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
@@ -34,7 +38,7 @@ logger = logging.getLogger(__name__)
 _SUPERSEDED = CallFailure(
     error_type=ErrorType.WORKER_LOST, detail="a newer call has taken over", then=NextStep.NEXT_MODEL
 )
-_ENDED = CallFailure(error_type=ErrorType.CANCELLED, detail="the interaction has ended", then=NextStep.FAIL)
+_CANCELLED = CallFailure(error_type=ErrorType.CANCELLED, detail="the interaction was cancelled", then=NextStep.FAIL)
 _IDENTIFY_AFTER = timedelta(seconds=1)
 
 
@@ -57,6 +61,7 @@ class ModelCaller:
         providers: Registry[LLMProvider],
         events: EventBus,
         cooldowns: Cooldowns,
+        cancellations: Cancellations,
         estimate: Estimate,
         call_timeout: timedelta,
         max_wait: timedelta,
@@ -74,6 +79,7 @@ class ModelCaller:
         self._providers = providers
         self._events = events
         self._cooldowns = cooldowns
+        self._cancellations = cancellations
         self._recorder = CallRecorder(ledger, estimate)
         self._call_timeout = call_timeout
         self._max_wait = max_wait
@@ -101,23 +107,45 @@ class ModelCaller:
             StorageUnavailableError: the database did not answer.
         """
         limit = TimeLimit(self._call_timeout, remaining)
-        interaction_id, call = request.interaction_id, request.call
-        prompt = await self._prompts.prompt(interaction_id)
-        ordinal = await self._ledger.begin(interaction_id, call, self._clock(), request.skipped)
-        if isinstance(ordinal, FinishedText):
-            return await self._answer(request)
-        if ordinal is None:
-            return FailedCall(_ENDED, None)
-        progress.ordinal = ordinal
-        self._events.publish(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
-        heard = Heard(await self._text_so_far(request), secrets=self._secrets)
+        prompt = await self._prompts.prompt(request.interaction_id)
+        async with self._cancellations.watch(request.interaction_id) as cancellation:
+            continues = request.after_output is AfterOutput.CONTINUE
+            begun = await self._ledger.begin(
+                request.interaction_id, request.call, self._clock(), request.skipped, continues=continues
+            )
+            if isinstance(begun, FinishedText):
+                return await self._answer(request)
+            if begun is None:
+                return FailedCall(_CANCELLED, None)
+            self._publish(begun.told)
+            progress.ordinal = begun.ordinal
 
-        async def identify(generation_id: str) -> None:
-            await self._ledger.identify(interaction_id, ordinal, generation_id)
+            async def identify(generation_id: str) -> None:
+                await self._ledger.identify(request.interaction_id, begun.ordinal, generation_id)
 
-        async with Identification(identify, self._identify_after) as identification:
-            running = RunningCall(request, ordinal, prompt, heard, limit, identification)
-            return await self._ask(running, progress, interruption)
+            async with Identification(identify, self._identify_after) as identification:
+                stop = Stop(cancellation)
+                heard = await self._listen(request, begun, stop)
+                running = RunningCall(request, begun.ordinal, prompt, heard, limit, identification, stop)
+                try:
+                    return await self._ask(running, progress, interruption)
+                finally:
+                    await heard.unshown()  # whatever happened, nobody goes on writing
+
+    async def _listen(self, request: CallModel, begun: BegunCall, stop: Stop) -> Heard:
+        before = await self._text_so_far(request)
+        heard = Heard(before, secrets=self._secrets)
+        if begun.watched:
+            heard.shown_by = Showing(
+                request.interaction_id,
+                begun.ordinal,
+                self._ledger,
+                self._events,
+                lambda: stop.ask(ErrorType.WORKER_LOST),
+                before=before,
+                secrets=self._secrets,
+            )
+        return heard
 
     async def _text_so_far(self, request: CallModel) -> str:
         if request.after_output is not AfterOutput.CONTINUE:
@@ -130,12 +158,15 @@ class ModelCaller:
     ) -> ModelAnswer | FailedCall:
         timer = running.limit.timer()
         try:
-            async with timer:
+            async with timer, running.stop:
                 completion = await self._read(running, progress)
         except BaseException as error:
             if must_go_on(error):
                 await self._interrupted(running, interruption())
                 raise
+            if running.stop.reason is not None:
+                await self._interrupted(running, running.stop.reason)
+                return FailedCall(_CANCELLED if running.stop.reason is ErrorType.CANCELLED else _SUPERSEDED, None)
             failed = running.limit.error() if timer.expired() else as_provider_error(error, running.call.provider)
             return await self._failed(running, failed)
         return await self._keep(running, completion)
@@ -147,9 +178,11 @@ class ModelCaller:
         return await read_answer(stream, running.heard, progress, running.watch, running.identification.accepted)
 
     async def _keep(self, running: RunningCall, completion: ChatCompletion) -> ModelAnswer | FailedCall:
-        if not await self._recorder.succeed(running, completion):
+        told = await running.heard.unshown()
+        if not await self._recorder.succeed(running, completion, told):
             logger.warning("a newer call has begun; the answer of attempt %d is dropped", running.ordinal)
             return FailedCall(_SUPERSEDED, None)
+        self._publish(told)
         return await self._answer(running.request)
 
     async def _failed(self, running: RunningCall, error: LLMProviderError) -> FailedCall:
@@ -163,21 +196,19 @@ class ModelCaller:
             max_wait=self._max_wait,
             time_left=running.limit.left,
         )
-        recorded = await self._recorder.fail(running, error, following.wait_ms)
+        failed = AttemptFailed(
+            interaction_id=request.interaction_id,
+            attempt=running.ordinal,
+            model=request.call.model,
+            error_type=error.error_type,
+            next=following.next,
+            wait_ms=following.wait_ms,
+        )
+        told = await self._told(running, failed, resets=following.resets)
+        recorded = await self._recorder.fail(running, error, following.wait_ms, told)
         if recorded and following.wait is None:
             await self._strike(request, error)
-        self._events.publish(
-            AttemptFailed(
-                interaction_id=request.interaction_id,
-                attempt=running.ordinal,
-                model=request.call.model,
-                error_type=error.error_type,
-                next=following.next,
-                wait_ms=following.wait_ms,
-            )
-        )
-        if following.resets:
-            self._events.publish(TextReset(interaction_id=request.interaction_id, attempt=running.ordinal))
+        self._publish(told)
         failure = CallFailure(
             error_type=error.error_type,
             detail=one_line(str(error)),
@@ -187,10 +218,30 @@ class ModelCaller:
         return FailedCall(failure, following.wait)
 
     async def _interrupted(self, running: RunningCall, why: ErrorType) -> None:
-        await self._recorder.interrupt(running, why)
-        begins_afresh = why is ErrorType.WORKER_LOST and running.request.after_output is not AfterOutput.CONTINUE
-        if begins_afresh and running.heard.partial is not None:
-            self._events.publish(TextReset(interaction_id=running.interaction_id, attempt=running.ordinal))
+        if why is ErrorType.CANCELLED:
+            told: Sequence[InteractionEvent] = await running.heard.unshown()
+        else:
+            lost = AttemptFailed(
+                interaction_id=running.interaction_id,
+                attempt=running.ordinal,
+                model=running.call.model,
+                error_type=why,
+                next="retry",
+            )
+            begins_afresh = running.request.after_output is not AfterOutput.CONTINUE
+            told = await self._told(running, lost, resets=begins_afresh and running.heard.partial is not None)
+        if await self._recorder.interrupt(running, why, told):
+            self._publish(told)
+
+    async def _told(self, running: RunningCall, failed: AttemptFailed, *, resets: bool) -> list[InteractionEvent]:
+        unshown = await running.heard.unshown()
+        if resets:
+            return [failed, TextReset(interaction_id=running.interaction_id, attempt=running.ordinal)]
+        return [*unshown, failed]
+
+    def _publish(self, told: Sequence[InteractionEvent]) -> None:
+        for event in told:
+            self._events.publish(event)
 
     async def _strike(self, request: CallModel, error: LLMProviderError) -> None:
         try:

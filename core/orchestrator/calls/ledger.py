@@ -126,13 +126,13 @@ class AttemptLedger:
         async with self._database.write() as connection:
             await _write_open(connection, interaction_id, ordinal, generation_id=generation_id)
 
-    async def show(self, interaction_id: str, delta: TextDelta) -> bool:
+    async def show(self, delta: TextDelta) -> bool:
         """Log some more of what a call says.
 
         Returns:
             False when the call is closed, by a newer one or the interaction's end: then nothing was written.
         """
-        query = select(attempts.c.ordinal).where(*_open(interaction_id, delta.attempt))
+        query = select(attempts.c.ordinal).where(*_open(delta.interaction_id, delta.attempt))
         async with self._database.write() as connection:
             if (await connection.execute(query)).one_or_none() is None:
                 return False

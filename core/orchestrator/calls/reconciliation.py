@@ -17,7 +17,7 @@ from sqlalchemy import Row, func, select, update
 
 from core.orchestrator.calls.provider_errors import as_provider_error
 from core.orchestrator.clock import Clock, utc_now
-from core.orchestrator.contracts import Attempt, InteractionView, Reconciled, Usage
+from core.orchestrator.contracts import Attempt, InteractionView, Reconciled, Usage, reconciliation_id_of
 from core.orchestrator.errors import NextStep, OrchestratorError, StorageUnavailableError
 from core.orchestrator.foreign import must_go_on
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
@@ -25,7 +25,7 @@ from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.registry import Registry
 from core.orchestrator.runs import Runs
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import attempts, interactions
+from core.orchestrator.storage.tables import attempts, erased_interactions, interactions
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +97,15 @@ class Reconciliation:
 
         Raises:
             StorageUnavailableError: the database did not answer.
+            WorkflowServiceUnavailableError: the interaction was erased, and Temporal did not answer.
         """
         async with self._database.read() as connection:
             query = select(attempts).where(attempts.c.interaction_id == interaction_id, *_UNSETTLED)
             calls = (await connection.execute(query)).all()
+            noted = select(erased_interactions).where(erased_interactions.c.interaction_id == interaction_id)
+            erased = (await connection.execute(noted)).one_or_none() is not None
+        if erased:  # while this was being begun: then nothing is left to look for, and the run is to go too
+            await self._runs.delete(reconciliation_id_of(interaction_id))
         told = await self._ask_all(calls)
         await self._keep(calls, [answer.usage for answer in told])
         return Look(await self._count(interaction_id), any(answer.again for answer in told))

@@ -1,6 +1,7 @@
 """How a call is closed in the ledger: with its answer, its error or its interruption, and what it may have cost."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.orchestrator.calls.answers import Heard, Stopwatch
@@ -9,12 +10,17 @@ from core.orchestrator.calls.identification import Identification
 from core.orchestrator.calls.insisting import finish, insist
 from core.orchestrator.calls.ledger import AttemptLedger, Timing
 from core.orchestrator.calls.prompt import Prompt
+from core.orchestrator.calls.stopping import Stop
 from core.orchestrator.calls.time_limit import TimeLimit
 from core.orchestrator.contracts import AttemptStatus, CallModel, Message, PlannedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderError, LLMProviderServiceError, StorageUnavailableError
+from core.orchestrator.events import InteractionEvent
 from core.orchestrator.providers.base import ChatCompletion
 
 logger = logging.getLogger(__name__)
+
+Told = Sequence[InteractionEvent]
+"""Events that are logged in the transaction that makes them true, where somebody may watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +33,18 @@ class RunningCall:
     heard: Heard
     limit: TimeLimit
     identification: Identification
+    stop: Stop
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def interaction_id(self) -> str:
         """Whose it is."""
         return self.request.interaction_id
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody may watch."""
+        return self.heard.shown_by is not None
 
     @property
     def call(self) -> PlannedCall:
@@ -53,8 +65,8 @@ class CallRecorder:
         self._ledger = ledger
         self._estimate = estimate
 
-    async def succeed(self, running: RunningCall, completion: ChatCompletion) -> bool:
-        """Keep an answer, even if we are told to stop meanwhile.
+    async def succeed(self, running: RunningCall, completion: ChatCompletion, told: Told = ()) -> bool:
+        """Keep an answer, even if we are told to stop meanwhile, and log what is told of it.
 
         Returns:
             False when a newer call has begun, or the interaction has ended: then nothing was written.
@@ -76,12 +88,13 @@ class CallRecorder:
                     completion,
                     timing,
                     estimated_cost_usd=likely,
+                    told=told if running.watched else (),
                 )
             )
         )
 
-    async def fail(self, running: RunningCall, error: LLMProviderError, wait_ms: int | None) -> bool:
-        """Keep an error, and what had been said by then.
+    async def fail(self, running: RunningCall, error: LLMProviderError, wait_ms: int | None, told: Told = ()) -> bool:
+        """Keep an error, and what had been said by then, and log what is told of it.
 
         Returns:
             False when the call is closed already, by a newer one or the interaction's end.
@@ -90,10 +103,16 @@ class CallRecorder:
             StorageUnavailableError: the database stayed away.
         """
         timing = running.watch.timing()  # a database that is away makes no call longer
-        return await insist(lambda: self._close(running, error, AttemptStatus.FAILED, timing, wait_ms))
+        return await insist(
+            lambda: self._close(running, error, AttemptStatus.FAILED, timing, told=told, wait_ms=wait_ms)
+        )
 
-    async def interrupt(self, running: RunningCall, why: ErrorType) -> None:
-        """Keep that a call was cancelled or its worker stopped, and what had been said by then, if that can be done."""
+    async def interrupt(self, running: RunningCall, why: ErrorType, told: Told = ()) -> bool:
+        """Keep that a call was cancelled or its worker stopped, what had been said by then, and what is told of it.
+
+        Returns:
+            False when the call is closed already, or the database is away: then nothing was written.
+        """
         cancelled = why is ErrorType.CANCELLED
         error = LLMProviderServiceError(
             "the call was cancelled" if cancelled else "the worker stopped during the call",
@@ -102,9 +121,10 @@ class CallRecorder:
         )
         status = AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED
         try:
-            await self._close(running, error, status, running.watch.timing())
+            return await self._close(running, error, status, running.watch.timing(), told=told)
         except StorageUnavailableError:
             logger.warning("the interruption of attempt %d could not be recorded", running.ordinal)
+            return False
 
     async def _close(
         self,
@@ -112,6 +132,8 @@ class CallRecorder:
         error: LLMProviderError,
         status: AttemptStatus,
         timing: Timing,
+        *,
+        told: Told,
         wait_ms: int | None = None,
     ) -> bool:
         error.generation_id = error.generation_id or running.identification.generation_id
@@ -124,6 +146,7 @@ class CallRecorder:
             status=status,
             partial=running.heard.partial,
             estimated_cost_usd=self._likely_cost(running, running.heard.said) if error.may_be_billed else None,
+            told=told if running.watched else (),
         )
 
     def _likely_cost(self, running: RunningCall, said: str, told: Usage | None = None) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import (
@@ -28,7 +29,6 @@ from core.orchestrator.errors import (
     UnknownResourceError,
 )
 from core.orchestrator.events import InteractionCreated, InteractionQueued
-from core.orchestrator.interactions.cancelling import Cancelling, mark_cancelling
 from core.orchestrator.interactions.reader import InteractionReader, find_row, read_request
 from core.orchestrator.replies.log import append
 from core.orchestrator.storage.database import Database
@@ -117,9 +117,7 @@ class InteractionOpener(InteractionReader):
                 await append(connection, created_event(request), *await _queued(connection, request, turn))
             return Opened(request, displaced=displaced)
 
-    async def open_completion(
-        self, request: CompletionRequest, prompt: Prompt, opening: Opening = Opening()
-    ) -> Opened:
+    async def open_completion(self, request: CompletionRequest, prompt: Prompt, opening: Opening = Opening()) -> Opened:
         """Keep a bare completion and its messages; nothing happens when it is known.
 
         Raises:
@@ -170,9 +168,7 @@ async def first_open_turn(connection: AsyncConnection, session_id: str, before: 
     """Return the first turn of a session before a number that has not ended."""
     query = (
         select(interactions.c.interaction_id)
-        .where(
-            interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), interactions.c.turn < before
-        )
+        .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), interactions.c.turn < before)
         .order_by(interactions.c.turn)
         .limit(1)
     )

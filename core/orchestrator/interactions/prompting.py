@@ -63,16 +63,8 @@ class PromptBuilder:
         """
         request = await self._store.request(interaction_id)
         if isinstance(request, InteractionRequest):
-            plan = await self._build_turn(request, window or MemoryWindow())
-        else:
-            plan = await self._build_completion(request)
-        if plan.calls:
-            self._events.publish(
-                InteractionInProgress(
-                    interaction_id=interaction_id, agent=plan.agent, models=[call.model for call in plan.calls]
-                )
-            )
-        return plan
+            return await self._build_turn(request, window or MemoryWindow())
+        return await self._build_completion(request)
 
     async def _build_turn(self, request: InteractionRequest, window: MemoryWindow) -> PromptPlan:
         persona = self._personas.get(request.persona_id)
@@ -93,6 +85,7 @@ class PromptBuilder:
         )
         plan = await self._planner.plan(request, persona)
         tokens = sum(_tokens(message) for message in messages)
+        in_progress = _in_progress(request.interaction_id, plan, choice)
         await self._store.save_prompt(
             request.interaction_id,
             prompt,
@@ -106,7 +99,9 @@ class PromptBuilder:
             persona_name=persona.name,
             persona_version=persona.version,
             agent=choice.name,
+            told=[in_progress],
         )
+        self._events.publish(in_progress)
         return self._result(plan, tokens, choice, persona)
 
     async def _build_completion(self, request: CompletionRequest) -> PromptPlan:
@@ -115,9 +110,10 @@ class PromptBuilder:
         prompt = await self._store.prompt(request.interaction_id)
         plan = await self._planner.plan(request)
         tokens = sum(_tokens(message) for message in prompt.messages)
-        await self._store.save_prompt(
-            request.interaction_id, prompt, {"budget": {"total": tokens}, "plan": _explain_plan(plan)}
-        )
+        in_progress = _in_progress(request.interaction_id, plan)
+        explanation = {"budget": {"total": tokens}, "plan": _explain_plan(plan)}
+        await self._store.save_prompt(request.interaction_id, prompt, explanation, told=[in_progress])
+        self._events.publish(in_progress)
         return self._result(plan, tokens)
 
     def _result(
@@ -135,6 +131,12 @@ class PromptBuilder:
             limits=self._limits,
             after_output=plan.after_output,
         )
+
+
+def _in_progress(interaction_id: str, plan: ModelPlan, choice: AgentChoice | None = None) -> InteractionInProgress:
+    return InteractionInProgress(
+        interaction_id=interaction_id, agent=choice and choice.name, models=[call.model for call in plan.calls]
+    )
 
 
 def _explain_memory(window: MemoryWindow) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """What can be read of an interaction: where it stands, what was asked, what was sent, and why it came out so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.calls.attempts import read_attempts, total_usage
+from core.orchestrator.calls.attempts import read_attempts_of_all, total_usage
 from core.orchestrator.calls.prompt import Prompt
-from core.orchestrator.calls.texts import read_partial
 from core.orchestrator.contracts import (
     AfterOutput,
     Attempt,
@@ -23,7 +23,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import completions, interactions, partials, prompts
+from core.orchestrator.storage.tables import completions, erased_interactions, interactions, partials, prompts
 
 
 class InteractionReader:
@@ -42,6 +42,12 @@ class InteractionReader:
         async with self._database.read() as connection:
             return await read_view(connection, interaction_id)
 
+    async def was_erased(self, interaction_id: str) -> bool:
+        """Return whether there was an interaction of that id until it was erased."""
+        query = select(erased_interactions).where(erased_interactions.c.interaction_id == interaction_id)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).one_or_none() is not None
+
     async def offered_at(self, interaction_id: str) -> datetime:
         """Return when the start of an interaction was last asked for, in UTC: at its opening, or by a repetition.
 
@@ -52,6 +58,16 @@ class InteractionReader:
             row = known(await find_row(connection, interaction_id), interaction_id)
         moment: datetime = row.offered_at or row.created_at
         return moment
+
+    async def is_cancelling(self, interaction_id: str) -> bool:
+        """Return whether an interaction is to end, and has not."""
+        query = select(interactions.c.interaction_id).where(
+            interactions.c.interaction_id == interaction_id,
+            interactions.c.cancelling.is_not(None),
+            interactions.c.ended_at.is_(None),
+        )
+        async with self._database.read() as connection:
+            return await connection.scalar(query) is not None
 
     async def request(self, interaction_id: str) -> InteractionRequest | CompletionRequest:
         """Return what was asked for, as it was accepted.
@@ -148,8 +164,31 @@ async def read_view(connection: AsyncConnection, interaction_id: str) -> Interac
         UnknownResourceError: there is none of that id.
     """
     row = known(await find_row(connection, interaction_id), interaction_id)
-    attempts = await read_attempts(connection, interaction_id)
-    answer, finish_reason = await _answering(connection, row, attempts)
+    [view] = await read_views(connection, [row])
+    return view
+
+
+async def read_views(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[InteractionView]:
+    """Return interactions as a client sees them, in the order of their rows, with as many queries as for one."""
+    attempts = await read_attempts_of_all(connection, [row.interaction_id for row in rows])
+    finished = await _finished(connection, [row for row in rows if row.answered_place is not None])
+    broken = await _broken(connection, [row.interaction_id for row in rows if _keeps_a_part(row)])
+    return [
+        _view(row, attempts.get(row.interaction_id, ()), (broken if _keeps_a_part(row) else finished)) for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The call whose text a reply is."""
+
+    ordinal: int
+    finish_reason: str | None = None
+
+
+def _view(row: Row[Any], attempts: Sequence[Attempt], sources: Mapping[str, _Source]) -> InteractionView:
+    source = sources.get(row.interaction_id)
+    answer = next((attempt for attempt in attempts if source and attempt.ordinal == source.ordinal), None)
     return InteractionView(
         message=row.reply,
         persona_id=row.persona_id,
@@ -159,32 +198,46 @@ async def read_view(connection: AsyncConnection, interaction_id: str) -> Interac
         provider=answer and answer.provider,
         usage=total_usage(attempts),
         session_id=row.session_id,
-        interaction_id=interaction_id,
-        workflow_id=workflow_id_of(interaction_id),
+        interaction_id=row.interaction_id,
+        workflow_id=workflow_id_of(row.interaction_id),
         agent=row.agent,
         status=InteractionStatus(row.status),
-        finish_reason=finish_reason,
+        finish_reason=source and source.finish_reason,
         degraded=row.degraded,
         error=InteractionError(type=ErrorType(row.error_type), detail=row.error_detail) if row.error_type else None,
-        attempts=attempts,
+        attempts=list(attempts),
         response_time_ms=round((row.ended_at - row.created_at).total_seconds() * 1000) if row.ended_at else None,
     )
 
 
-async def _answering(
-    connection: AsyncConnection, row: Row[Any], attempts: Sequence[Attempt]
-) -> tuple[Attempt | None, str | None]:
-    """Return the call whose text the reply is, whole or broken, and how a whole one finished."""
-    if row.status in (InteractionStatus.INCOMPLETE, InteractionStatus.CANCELLED) and row.reply is not None:
-        partial = await read_partial(connection, row.interaction_id)
-        return next((attempt for attempt in attempts if partial and attempt.ordinal == partial.ordinal), None), None
-    if row.answered_place is None:
-        return None, None
-    finished = (
-        await connection.execute(
-            select(completions.c.ordinal, completions.c.finish_reason).where(
-                completions.c.interaction_id == row.interaction_id, completions.c.place == row.answered_place
-            )
-        )
-    ).one()
-    return next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal), finished.finish_reason
+def _keeps_a_part(row: Row[Any]) -> bool:
+    """Tell whether a reply is what a broken call had said."""
+    return row.status in (InteractionStatus.INCOMPLETE, InteractionStatus.CANCELLED) and row.reply is not None
+
+
+async def _broken(connection: AsyncConnection, interaction_ids: Sequence[str]) -> Mapping[str, _Source]:
+    """Return the last call of each interaction that had said something when it broke."""
+    if not interaction_ids:
+        return {}
+    query = (
+        select(partials.c.interaction_id, func.max(partials.c.ordinal))
+        .where(partials.c.interaction_id.in_(interaction_ids))
+        .group_by(partials.c.interaction_id)
+    )
+    return {interaction_id: _Source(ordinal) for interaction_id, ordinal in await connection.execute(query)}
+
+
+async def _finished(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Mapping[str, _Source]:
+    """Return the call of each interaction whose whole answer is the reply."""
+    if not rows:
+        return {}
+    places = {row.interaction_id: row.answered_place for row in rows}
+    query = select(
+        completions.c.interaction_id, completions.c.place, completions.c.ordinal, completions.c.finish_reason
+    )
+    found = await connection.execute(query.where(completions.c.interaction_id.in_(places)))
+    return {
+        row.interaction_id: _Source(row.ordinal, row.finish_reason)
+        for row in found
+        if row.place == places[row.interaction_id]
+    }

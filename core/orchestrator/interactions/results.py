@@ -16,7 +16,7 @@ from core.orchestrator.contracts import (
     StoreResults,
     workflow_id_of,
 )
-from core.orchestrator.errors import ErrorType, OrchestratorError
+from core.orchestrator.errors import ErrorType, OrchestratorError, UnknownResourceError
 from core.orchestrator.events import EventBus, terminal_event_of
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
@@ -62,10 +62,16 @@ class Results:
             The interaction as the store has it now: the first ending stays.
 
         Raises:
-            UnknownResourceError: the interaction was never opened.
+            UnknownResourceError: the interaction was never opened, or it was erased; then so is its run.
             StorageUnavailableError: the database did not answer.
         """
-        ended = await self._store.end(results.interaction_id, await self._ending(results))
+        try:
+            ended = await self._store.end(results.interaction_id, await self._ending(results))
+        except UnknownResourceError:
+            if await self._store.was_erased(results.interaction_id):
+                # It was erased while its start was under way: the run holds what was said, and is nobody's.
+                await self._runs.delete(workflow_id_of(results.interaction_id))
+            raise
         if ended.first:
             self._events.publish(terminal_event_of(ended.view))
         if ended.following is not None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import InteractionError, StoreResults, workflow_id_of
-from core.orchestrator.errors import ErrorType
+from core.orchestrator.errors import ErrorType, WorkflowServiceUnavailableError
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.store import Abandonment, InteractionStore
 from core.orchestrator.runs import START_TIMEOUT, Runs, RunState
@@ -35,14 +35,33 @@ class Settlement:
         self._clock = clock
 
     async def settle_if_gone(self, interaction_id: str) -> bool:
-        """End an open interaction whose workflow does not run.
+        """End an open interaction whose workflow does not run; nobody is taken for gone who cannot be asked after.
 
         Returns:
             Whether it has ended now.
         """
+        try:
+            return await self.settle(interaction_id)
+        except WorkflowServiceUnavailableError:
+            return False
+
+    async def settle(self, interaction_id: str) -> bool:
+        """End an open interaction whose workflow does not run, and cancel the run of one that is to end.
+
+        Returns:
+            Whether it has ended now.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+            StorageUnavailableError: the database did not answer.
+            WorkflowServiceUnavailableError: Temporal did not answer.
+        """
         state = await self._runs.state(workflow_id_of(interaction_id))
         match state:
             case RunState.RUNNING:
+                # Whoever marked it may have been lost before telling Temporal, which alone reaches a run between tries.
+                if await self._store.is_cancelling(interaction_id):
+                    await self._runs.cancel(workflow_id_of(interaction_id))
                 return False
             case RunState.CANCELLED:
                 await self._results.keep(StoreResults(interaction_id=interaction_id, error=_CANCELLED))

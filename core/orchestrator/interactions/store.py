@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.orchestrator.calls.cancelling import Cancelling
 from core.orchestrator.calls.ledger import LOST_CALL, close_open_calls
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.calls.texts import read_cancelled_text
@@ -26,7 +27,6 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import InteractionEvent
-from core.orchestrator.interactions.cancelling import Cancelling
 from core.orchestrator.interactions.opening import InteractionOpener, first_open_turn, put_prompt
 from core.orchestrator.interactions.reader import find_row, known, read_view
 from core.orchestrator.memory.conversations import select_window
@@ -257,4 +257,3 @@ async def _begin(connection: AsyncConnection, interaction_id: str) -> None:
         .where(interactions.c.interaction_id == interaction_id)
         .values(status=InteractionStatus.IN_PROGRESS)
     )
-

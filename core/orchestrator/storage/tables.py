@@ -90,9 +90,11 @@ interactions = Table(
 Index("ix_interactions_session", interactions.c.session_id, interactions.c.turn, unique=True)
 Index(
     # The turns still to end, so that "who comes before me" costs the same in a long conversation as in a short one.
+    # It holds the id asked for: else nothing would make a planner prefer it to the index above.
     "ix_interactions_open",
     interactions.c.session_id,
     interactions.c.turn,
+    interactions.c.interaction_id,
     sqlite_where=interactions.c.ended_at.is_(None),
     postgresql_where=interactions.c.ended_at.is_(None),
 )

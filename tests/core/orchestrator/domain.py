@@ -8,15 +8,16 @@ from typing import Any
 
 from uuid6 import uuid7
 
-from core.orchestrator.calls.ledger import AttemptLedger, Timing
+from core.orchestrator.calls.ledger import AttemptLedger, BegunCall, Timing
 from core.orchestrator.calls.prompt import Prompt
-from core.orchestrator.contracts import InteractionRequest, Message, PlannedCall, Usage
+from core.orchestrator.contracts import InteractionRequest, Message, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import LLMProviderError, StorageUnavailableError
 from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore
 from core.orchestrator.providers.base import CallAccepted, ChatCompletion, LLMProvider
 from core.orchestrator.runs import Runs, RunState
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 QUICK = Timing(duration_ms=20, first_token_ms=5)
 CALL = PlannedCall(place=0, provider="openrouter", model="a/model")
 PROMPT = Prompt([{"role": "user", "content": "Hello"}], 0.7, None)
@@ -44,6 +45,8 @@ class FakeRuns(Runs):
     asked: list[str] = field(default_factory=list)
     freed: list[str] = field(default_factory=list)
     reconciled: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
 
     async def state(self, workflow_id: str) -> RunState:
         self.asked.append(workflow_id)
@@ -54,6 +57,12 @@ class FakeRuns(Runs):
 
     async def reconcile(self, interaction_id: str) -> None:
         self.reconciled.append(interaction_id)
+
+    async def cancel(self, workflow_id: str) -> None:
+        self.cancelled.append(workflow_id)
+
+    async def delete(self, workflow_id: str) -> None:
+        self.deleted.append(workflow_id)
 
 
 def new_id() -> str:
@@ -88,8 +97,7 @@ async def answered(
     now: datetime = NOON,
 ) -> None:
     """Let a model answer an interaction and end it with the answer."""
-    ordinal = await ledger.begin(interaction_id, call, now)
-    assert isinstance(ordinal, int)
+    ordinal = await begun(ledger, interaction_id, call, now)
     await ledger.succeed(interaction_id, call.place, ordinal, ChatCompletion(content=text, usage=usage), QUICK)
     await store.end(interaction_id, Ending(InteractionStatus.COMPLETED, reply=text, answered_place=call.place))
 
@@ -153,6 +161,19 @@ class ScriptedProvider(LLMProvider):
 
     async def aclose(self) -> None:
         self.released = True
+
+
+async def begun(
+    ledger: AttemptLedger,
+    interaction_id: str,
+    call: PlannedCall = CALL,
+    now: datetime = NOON,
+    skipped: Sequence[SkippedCall] = (),
+) -> int:
+    """Begin a call and return its ordinal."""
+    call_begun = await ledger.begin(interaction_id, call, now, skipped)
+    assert isinstance(call_begun, BegunCall), call_begun
+    return call_begun.ordinal
 
 
 class FlakyLedger(AttemptLedger):

@@ -8,7 +8,7 @@ from core.orchestrator.errors import ErrorType, LLMProviderServiceError
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.storage.database import Database
 from core.orchestrator.usage import GroupBy, UsageReport, UsageReports, UsageSum
-from tests.core.orchestrator.domain import CALL, PROMPT, QUICK, completion, new_id, opened
+from tests.core.orchestrator.domain import CALL, PROMPT, QUICK, begun, completion, new_id, opened
 
 MONDAY, TUESDAY, WEDNESDAY = (datetime(2026, 2, day, 12, tzinfo=UTC) for day in (2, 3, 4))
 OTHER = PlannedCall(place=1, provider="openrouter", model="b/model")
@@ -30,14 +30,13 @@ class Books:
         now: datetime = MONDAY,
         estimate: float | None = None,
     ) -> None:
-        ordinal = await self.ledger.begin(interaction_id, call, now)
-        assert isinstance(ordinal, int)
+        ordinal = await begun(self.ledger, interaction_id, call, now)
         usage = Usage(prompt_tokens=tokens, completion_tokens=tokens, total_tokens=tokens and 2 * tokens, cost_usd=cost)
         done = completion(usage=usage)
         await self.ledger.succeed(interaction_id, call.place, ordinal, done, QUICK, estimated_cost_usd=estimate)
 
     async def fail(self, interaction_id: str, *, billed: bool, now: datetime = MONDAY) -> None:
-        ordinal = await self.ledger.begin(interaction_id, CALL, now)
+        ordinal = await begun(self.ledger, interaction_id, CALL, now)
         assert ordinal is not None
         await self.ledger.fail(interaction_id, ordinal, LLMProviderServiceError("x", may_be_billed=billed), QUICK)
 
@@ -194,8 +193,7 @@ async def test_the_same_model_of_two_providers_is_two_models(books: Books) -> No
 async def test_a_model_that_was_passed_over_was_not_called(books: Books) -> None:
     interaction_id = await opened(books.store)
     skipped = SkippedCall(call=CALL, error_type=ErrorType.UPSTREAM, reason="it keeps failing")
-    ordinal = await books.ledger.begin(interaction_id, OTHER, MONDAY, [skipped])
-    assert isinstance(ordinal, int)
+    ordinal = await begun(books.ledger, interaction_id, OTHER, MONDAY, [skipped])
     await books.ledger.succeed(interaction_id, OTHER.place, ordinal, completion(), QUICK)
     report = await books.reports.report(GroupBy.MODEL)
     assert [(item.key, item.calls) for item in report.items] == [("b/model", 1)]

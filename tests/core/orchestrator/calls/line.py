@@ -7,6 +7,7 @@ from typing import Any
 
 from core.orchestrator.calls.answers import Progress
 from core.orchestrator.calls.calling import FailedCall, ModelCaller
+from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.costs import Estimate
 from core.orchestrator.contracts import AttemptStatus, CallModel, ModelAnswer, PlannedCall
 from core.orchestrator.errors import ErrorType, Posture
@@ -66,6 +67,7 @@ class Line:
             providers=self.providers,
             events=self.bus,
             cooldowns=self.cooldowns,
+            cancellations=Cancellations(self.ledger._database),
             estimate=self.estimate,
             call_timeout=self.call_timeout,
             max_wait=self.max_wait,

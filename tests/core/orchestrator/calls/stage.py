@@ -14,6 +14,7 @@ from typing import Any
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.calls.answers import Progress
 from core.orchestrator.calls.calling import ModelCaller
+from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.contracts import (
@@ -152,6 +153,7 @@ class Stage:
             providers=self.providers,
             events=self.bus,
             cooldowns=self.cooldowns,
+            cancellations=Cancellations(self.database),
             estimate=estimate,
             call_timeout=self.call_timeout,
             max_wait=timedelta(seconds=20),

@@ -161,9 +161,7 @@ async def test_a_call_whose_worker_stopped_is_made_afresh_unless_it_can_be_conti
 
 
 @pytest.mark.parametrize("policy", AfterOutput)
-async def test_a_cancelled_call_keeps_what_it_had_said_and_the_interaction_shows_none_of_it(
-    stage: Stage, policy: AfterOutput
-) -> None:
+async def test_a_cancelled_interaction_keeps_what_its_call_had_said(stage: Stage, policy: AfterOutput) -> None:
     plan = await stage.open(policy, [FIRST])
     stage.standin.script(FIRST, HELD)
     await stage.interrupt(plan, ErrorType.CANCELLED)
@@ -174,7 +172,7 @@ async def test_a_cancelled_call_keeps_what_it_had_said_and_the_interaction_shows
         {"interaction_id": stage.interaction_id, "error": {"type": "cancelled", "detail": "cancelled"}}
     )
     view = await stage.end(cancelled)
-    assert (view.status, view.message, view.model) == (InteractionStatus.CANCELLED, None, None)
+    assert (view.status, view.message, view.model) == (InteractionStatus.CANCELLED, partial.text, FIRST)
 
 
 async def test_the_same_model_continues_when_no_other_is_left(stage: Stage) -> None:

@@ -3,13 +3,14 @@ from datetime import timedelta
 
 import pytest
 
-from core.orchestrator.calls.ledger import AttemptLedger, FinishedText, PartialText
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.texts import FinishedText, PartialText
 from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionStatus, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderRateLimitError, LLMProviderServiceError
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from core.orchestrator.models.cooldowns import Cooldowns
 from core.orchestrator.storage.database import Database
-from tests.core.orchestrator.domain import CALL, NOON, QUICK, completion, opened
+from tests.core.orchestrator.domain import CALL, NOON, QUICK, begun, completion, opened
 
 SECOND = PlannedCall(place=1, provider="other", model="b/model")
 BROKEN = LLMProviderServiceError("the upstream broke", http_status=502, error_code="overloaded", generation_id="gen-1")
@@ -18,12 +19,6 @@ BROKEN = LLMProviderServiceError("the upstream broke", http_status=502, error_co
 @pytest.fixture
 async def interaction_id(store: InteractionStore) -> str:
     return await opened(store)
-
-
-async def begun(ledger: AttemptLedger, interaction_id: str, call: PlannedCall = CALL) -> int:
-    ordinal = await ledger.begin(interaction_id, call, NOON)
-    assert ordinal is not None
-    return ordinal
 
 
 async def test_calls_are_numbered_through_all_places(ledger: AttemptLedger, interaction_id: str) -> None:
@@ -112,7 +107,7 @@ async def test_no_call_begins_for_a_place_whose_answer_is_kept(ledger: AttemptLe
     kept = await ledger.begin(interaction_id, CALL, NOON)
     assert isinstance(kept, FinishedText)
     assert kept.text == "Hi there"
-    assert await ledger.begin(interaction_id, SECOND, NOON) == 2
+    assert await begun(ledger, interaction_id, SECOND, NOON) == 2
 
 
 async def test_of_calls_that_begin_at_once_only_the_last_may_answer(ledger: AttemptLedger, interaction_id: str) -> None:
@@ -166,7 +161,7 @@ COOLING = SkippedCall(call=CALL, error_type=ErrorType.STALLED, reason="it keeps\
 async def test_a_model_that_was_passed_over_comes_before_the_call_it_was_passed_over_for(
     ledger: AttemptLedger, interaction_id: str
 ) -> None:
-    ordinal = await ledger.begin(interaction_id, SECOND, NOON, [COOLING])
+    ordinal = await begun(ledger, interaction_id, SECOND, NOON, [COOLING])
     assert ordinal == 2
     [skipped] = await ledger.attempts(interaction_id)
     assert skipped == Attempt(
@@ -182,7 +177,7 @@ async def test_a_model_that_was_passed_over_comes_before_the_call_it_was_passed_
 async def test_a_call_that_is_made_again_tells_once_who_was_passed_over(
     ledger: AttemptLedger, interaction_id: str
 ) -> None:
-    ordinals = [await ledger.begin(interaction_id, SECOND, NOON, [COOLING]) for _ in range(3)]
+    ordinals = [await begun(ledger, interaction_id, SECOND, NOON, [COOLING]) for _ in range(3)]
     assert ordinals == [2, 3, 4]
     statuses = [attempt.status for attempt in await ledger.attempts(interaction_id)]
     assert statuses == [AttemptStatus.SKIPPED, AttemptStatus.FAILED, AttemptStatus.FAILED]

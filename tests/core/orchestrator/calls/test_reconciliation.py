@@ -32,6 +32,7 @@ from tests.core.orchestrator.domain import (
     FakeRuns,
     ScriptedProvider,
     SettableClock,
+    begun,
     completion,
     opened,
 )
@@ -90,8 +91,7 @@ class Office:
     async def broken(self, interaction_id: str, generation_id: str | None = "gen-1", **fields: Any) -> None:
         """Let one call of an interaction break."""
         call = PlannedCall(place=0, provider=fields.pop("provider", "openrouter"), model="a/model")
-        ordinal = await self.ledger.begin(interaction_id, call, self.clock())
-        assert isinstance(ordinal, int)
+        ordinal = await begun(self.ledger, interaction_id, call, self.clock())
         status = fields.pop("status", AttemptStatus.FAILED)
         details = {"may_be_billed": True, **fields}
         error = LLMProviderError("broken", generation_id=generation_id, **details)
@@ -136,8 +136,7 @@ async def test_what_a_broken_call_used_is_kept_as_its_provider_tells_it(office: 
 
 async def test_an_answer_whose_cost_was_not_told_is_looked_up_too(office: Office) -> None:
     interaction_id = await opened(office.store)
-    ordinal = await office.ledger.begin(interaction_id, CALL, NOON)
-    assert isinstance(ordinal, int)
+    ordinal = await begun(office.ledger, interaction_id, CALL, NOON)
     answer = completion(usage=Usage(prompt_tokens=3, cached_tokens=1), generation_id="gen-1")
     await office.ledger.succeed(interaction_id, 0, ordinal, answer, QUICK)
     office.records.of["gen-1"] = Usage(completion_tokens=5, cost_usd=0.25)
@@ -302,8 +301,7 @@ async def test_a_call_that_cannot_be_looked_up_or_costs_nothing_begins_none(
 
 async def test_a_cost_that_was_told_with_the_answer_begins_none(office: Office) -> None:
     interaction_id = await opened(office.store)
-    ordinal = await office.ledger.begin(interaction_id, CALL, NOON)
-    assert isinstance(ordinal, int)
+    ordinal = await begun(office.ledger, interaction_id, CALL, NOON)
     await office.ledger.succeed(interaction_id, 0, ordinal, completion(usage=BILL, generation_id="gen-1"), QUICK)
     assert not await office.begun(interaction_id)
 

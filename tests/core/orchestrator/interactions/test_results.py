@@ -27,7 +27,7 @@ from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
-from tests.core.orchestrator.domain import NOON, PROMPT, QUICK, FakeRuns, completion, new_id, opened
+from tests.core.orchestrator.domain import NOON, PROMPT, QUICK, FakeRuns, begun, completion, new_id, opened
 
 RATE_LIMIT = InteractionError(type=ErrorType.RATE_LIMIT, detail="too many requests")
 CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="cancelled")
@@ -85,15 +85,13 @@ class Desk:
 
     async def answer(self, interaction_id: str, text: str, place: int = 0) -> None:
         call = PlannedCall(place=place, provider="openrouter", model=f"model/{place}")
-        ordinal = await self.ledger.begin(interaction_id, call, NOON)
-        assert isinstance(ordinal, int)
+        ordinal = await begun(self.ledger, interaction_id, call, NOON)
         await self.ledger.succeed(interaction_id, place, ordinal, completion(text, finish_reason="stop"), QUICK)
 
     async def part(self, interaction_id: str, text: str) -> None:
         """Let a model say a part of an answer."""
         call = PlannedCall(place=0, provider="openrouter", model="model/0")
-        ordinal = await self.ledger.begin(interaction_id, call, NOON)
-        assert isinstance(ordinal, int)
+        ordinal = await begun(self.ledger, interaction_id, call, NOON)
         broken = LLMProviderServiceError("broken", error_type=ErrorType.TRUNCATED)
         await self.ledger.fail(interaction_id, ordinal, broken, QUICK, partial=text)
 
@@ -258,12 +256,17 @@ async def test_a_part_that_is_to_be_forgotten_is_no_reply(desk: Desk, explanatio
     assert (view.status, view.message, view.degraded) == (InteractionStatus.FAILED, "One moment.", True)
 
 
-async def test_a_cancelled_turn_shows_no_part(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("policy", "kept"), [("restart", None), ("incomplete", "Once upon"), ("continue", "Once upon")]
+)
+async def test_a_turn_cancelled_between_calls_keeps_a_part_that_was_not_to_be_forgotten(
+    desk: Desk, policy: str, kept: str | None
+) -> None:
     interaction_id = await desk.turn()
-    await desk.store.save_prompt(interaction_id, PROMPT, {"plan": {"after_output": "incomplete"}})
+    await desk.store.save_prompt(interaction_id, PROMPT, {"plan": {"after_output": policy}})
     await desk.part(interaction_id, "Once upon")
     view = await desk.keep(StoreResults(interaction_id=interaction_id, error=CANCELLED))
-    assert (view.status, view.message, view.model) == (InteractionStatus.CANCELLED, None, None)
+    assert (view.status, view.message) == (InteractionStatus.CANCELLED, kept)
 
 
 async def test_a_whole_answer_wins_over_a_part(desk: Desk) -> None:

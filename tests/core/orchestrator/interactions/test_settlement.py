@@ -18,7 +18,7 @@ from core.orchestrator.registry import Registry
 from core.orchestrator.runs import START_TIMEOUT, RunState
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
-from tests.core.orchestrator.domain import ANY_BUDGET, CALL, QUICK, FakeRuns, SettableClock, completion, opened
+from tests.core.orchestrator.domain import ANY_BUDGET, CALL, QUICK, FakeRuns, SettableClock, begun, completion, opened
 
 
 @dataclass
@@ -129,8 +129,7 @@ async def test_a_turn_deleted_from_temporal_ends_with_the_answer_it_had_paid_for
     court: Court, ledger: AttemptLedger
 ) -> None:
     await court.store.take_place(court.interaction_id, ANY_BUDGET)
-    ordinal = await ledger.begin(court.interaction_id, CALL, court.clock())
-    assert isinstance(ordinal, int)
+    ordinal = await begun(ledger, court.interaction_id, CALL, court.clock())
     await ledger.succeed(court.interaction_id, CALL.place, ordinal, completion("Hi there"), QUICK)
     court.clock.advance(days=1)
     assert await court.settle()

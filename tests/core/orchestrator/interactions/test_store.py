@@ -13,12 +13,13 @@ from core.orchestrator.contracts import (
     Usage,
 )
 from core.orchestrator.errors import ErrorType, SessionOwnershipError, UnknownResourceError
-from core.orchestrator.interactions.store import Ending, InteractionStore
+from core.orchestrator.interactions.store import Abandonment, Ending, InteractionStore
 from core.orchestrator.memory.conversations import Conversations, StoredMessage
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.domain import (
     ANY_BUDGET,
     CALL,
+    LATER,
     NOON,
     PROMPT,
     SettableClock,
@@ -81,7 +82,7 @@ async def test_of_users_that_race_for_a_session_one_gets_it(store: InteractionSt
     outcomes = await asyncio.gather(
         *(store.open_turn(request(user_id=f"user{n}")) for n in range(5)), return_exceptions=True
     )
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType"] + ["SessionOwnershipError"] * 4
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Opened"] + ["SessionOwnershipError"] * 4
 
 
 async def test_fifty_turns_opened_at_once_are_numbered_in_the_order_they_came_in(
@@ -209,7 +210,7 @@ async def test_the_response_time_runs_from_acceptance_to_the_end(database: Datab
     interaction_id = await opened(store)
     clock.advance(seconds=1.5)
     assert (await store.end(interaction_id, FAILED)).view.response_time_ms == 1500
-    assert await store.opened_at(interaction_id) == NOON
+    assert await store.offered_at(interaction_id) == NOON
 
 
 async def test_a_degraded_line_is_shown_but_not_remembered(
@@ -247,7 +248,7 @@ async def test_an_abandoned_turn_leaves_no_message_and_frees_its_place(
 ) -> None:
     abandoned = await opened(store, "Never accepted")
     following = await opened(store, "Accepted")
-    await store.abandon(abandoned)
+    await store.abandon(abandoned, LATER)
     assert (await store.take_place(following, ANY_BUDGET)).waiting_on is None
     assert await said(conversations) == [(3, "user", "Accepted")]
     view = await store.view(abandoned)
@@ -259,7 +260,7 @@ async def test_an_abandoned_turn_leaves_no_message_and_frees_its_place(
 async def test_a_turn_that_has_begun_cannot_be_abandoned(store: InteractionStore, conversations: Conversations) -> None:
     interaction_id = await opened(store)
     await store.take_place(interaction_id, ANY_BUDGET)
-    assert not await store.abandon(interaction_id)
+    assert await store.abandon(interaction_id, LATER) is Abandonment.BEGUN
     assert await said(conversations) == [(1, "user", "Hello")]
     assert (await store.view(interaction_id)).status is InteractionStatus.IN_PROGRESS
 
@@ -267,8 +268,8 @@ async def test_a_turn_that_has_begun_cannot_be_abandoned(store: InteractionStore
 async def test_what_has_ended_cannot_be_abandoned(store: InteractionStore, conversations: Conversations) -> None:
     interaction_id = await opened(store)
     ended = await store.end(interaction_id, Ending(InteractionStatus.COMPLETED, reply="Hi"))
-    await store.abandon(interaction_id)
-    await store.abandon("unknown")
+    await store.abandon(interaction_id, LATER)
+    await store.abandon("unknown", LATER)
     assert await store.view(interaction_id) == ended.view
     assert len(await said(conversations)) == 2
 
@@ -313,7 +314,7 @@ async def test_a_prompt_that_is_not_built_yet_is_unknown(store: InteractionStore
 
 READS: list[Callable[[InteractionStore], Awaitable[object]]] = [
     lambda store: store.view("none"),
-    lambda store: store.opened_at("none"),
+    lambda store: store.offered_at("none"),
     lambda store: store.request("none"),
     lambda store: store.prompt("none"),
     lambda store: store.explanation("none"),

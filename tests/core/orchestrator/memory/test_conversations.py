@@ -16,7 +16,7 @@ from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations, select_window
 from core.orchestrator.storage.database import Database, open_database
 from core.orchestrator.storage.tables import interactions, messages, sessions
-from tests.core.orchestrator.domain import ANY_BUDGET, NOON, opened, talked
+from tests.core.orchestrator.domain import ANY_BUDGET, LATER, NOON, opened, talked
 
 Line = tuple[int, str, int, bool]
 """Sequence number, role, tokens, and whether it may be remembered."""
@@ -162,7 +162,7 @@ async def test_an_answer_whose_question_does_not_fit_is_left_out(
 
 
 async def test_a_turn_that_was_never_accepted_is_not_said_to_be_dropped(store: InteractionStore) -> None:
-    await store.abandon(await opened(store))
+    await store.abandon(await opened(store), LATER)
     assert (await store.take_place(await opened(store), ANY_BUDGET)).dropped == 0
 
 

@@ -41,17 +41,19 @@ def upgrade() -> None:
         "ix_interactions_watched",
         "interactions",
         ["ended_at"],
-        sqlite_where=sa.text("watched"),
+        sqlite_where=sa.text("watched = 1"),
         postgresql_where=sa.text("watched"),
     )
     op.drop_index("ix_interactions_user", "interactions")
     op.create_index("ix_interactions_user", "interactions", ["user_id", "interaction_id"])
+    _recreate_open_index("session_id", "turn", "interaction_id")
     _rebuild_attempts(user_id_is_nullable=True, interaction_must_exist=False)
 
 
 def downgrade() -> None:
     op.execute("DELETE FROM attempts WHERE interaction_id NOT IN (SELECT interaction_id FROM interactions)")
     _rebuild_attempts(user_id_is_nullable=False, interaction_must_exist=True)
+    _recreate_open_index("session_id", "turn")
     op.drop_index("ix_interactions_user", "interactions")
     op.create_index("ix_interactions_user", "interactions", ["user_id", "created_at"])
     op.drop_index("ix_interactions_watched", "interactions")
@@ -60,6 +62,14 @@ def downgrade() -> None:
         op.drop_column("interactions", column)
     op.drop_table("erased_interactions")
     op.drop_table("reply_events")
+
+
+def _recreate_open_index(*columns: str) -> None:
+    still_open = sa.text("ended_at IS NULL")
+    op.drop_index("ix_interactions_open", "interactions")
+    op.create_index(
+        "ix_interactions_open", "interactions", columns, sqlite_where=still_open, postgresql_where=still_open
+    )
 
 
 def _rebuild_attempts(*, user_id_is_nullable: bool, interaction_must_exist: bool) -> None:

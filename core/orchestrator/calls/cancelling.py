@@ -4,13 +4,15 @@ It is kept because whoever wished it may be gone the next moment. From then on n
 a turn in line ends when its place comes, and a call that runs is woken at once, in whichever process it does.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from enum import StrEnum
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.replies.log import append_wake
-from core.orchestrator.storage.changes import cancel_topic
+from core.orchestrator.storage.changes import Watch, cancel_topic
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions
 
@@ -49,16 +51,31 @@ class Cancellations:
         async with self._database.write() as connection:
             await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
 
-    async def wanted(self, interaction_id: str) -> None:
-        """Return as soon as an interaction is to end.
+    @asynccontextmanager
+    async def watch(self, interaction_id: str) -> AsyncIterator["CancelWatch"]:
+        """Yield what tells of every mark from here on."""
+        async with self._database.changes.watch(cancel_topic(interaction_id)) as watch:
+            yield CancelWatch(self._database, interaction_id, watch)
+
+
+class CancelWatch:
+    """Waits for the mark of one interaction."""
+
+    def __init__(self, database: Database, interaction_id: str, watch: Watch) -> None:
+        """Read the mark from `database` whenever `watch` is told to look."""
+        self._database = database
+        self._interaction_id = interaction_id
+        self._watch = watch
+
+    async def wanted(self) -> None:
+        """Return as soon as the interaction is to end.
 
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        query = select(interactions.c.cancelling).where(interactions.c.interaction_id == interaction_id)
-        async with self._database.changes.watch(cancel_topic(interaction_id)) as watch:
-            while True:
-                async with self._database.read() as connection:
-                    if await connection.scalar(query) is not None:
-                        return
-                await watch.changed()
+        query = select(interactions.c.cancelling).where(interactions.c.interaction_id == self._interaction_id)
+        while True:
+            await self._watch.changed()
+            async with self._database.read() as connection:
+                if await connection.scalar(query) is not None:
+                    return

@@ -1,0 +1,186 @@
+"""Erasing a session, or all that is known of a user: what was said goes, what was used stays, as numbers.
+
+First whatever still runs is ended, so that no call goes on. Then the histories go from Temporal, and last the rows:
+they are all that tells which histories there are, so an erasure that breaks off is taken up again by repeating it. A
+session goes in one transaction: nobody ever meets a half of one, and a message that comes later opens it anew.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, delete, insert, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
+from core.orchestrator.clock import Clock, utc_now
+from core.orchestrator.contracts import InteractionStatus, reconciliation_id_of, workflow_id_of
+from core.orchestrator.errors import UnknownResourceError
+from core.orchestrator.events import EventBus, terminal_event_of
+from core.orchestrator.interactions.store import CANCELLED, Ending, InteractionStore
+from core.orchestrator.memory.conversations import owner_of
+from core.orchestrator.runs import Runs
+from core.orchestrator.storage.changes import reply_topic, touch
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import (
+    attempts,
+    completions,
+    erased_interactions,
+    interactions,
+    messages,
+    partials,
+    prompts,
+    reply_events,
+    sessions,
+)
+
+_DELETIONS_AT_A_TIME = 16
+_AT_A_TIME = 100
+_LOOKS_AT_CALLS, _LOOK_EVERY_SECONDS = 50, 0.02
+"""So long a call that runs may take to stop, and to write down what it has used."""
+_SAID = ("detail", "error_code", "generation_id", "answered_model", "upstream_provider")
+"""What came from outside about a call: texts, and the name under which the provider has the same texts."""
+
+
+class Erasure:
+    """Erases sessions and users."""
+
+    def __init__(
+        self, database: Database, store: InteractionStore, runs: Runs, events: EventBus, clock: Clock = utc_now
+    ) -> None:
+        """Erase from `database` and from `runs`; what has not ended is ended in `store`, and told to `events`."""
+        self._database = database
+        self._store = store
+        self._runs = runs
+        self._events = events
+        self._clock = clock
+
+    async def erase_session(self, session_id: str, user_id: str | None = None) -> None:
+        """Erase a session with its interactions; the numbers of what was used stay its user's.
+
+        Args:
+            session_id: which.
+            user_id: whose it must be; None where that is settled otherwise.
+
+        Raises:
+            UnknownResourceError: there is no such session.
+            SessionOwnershipError: it belongs to another user.
+            StorageUnavailableError: the database did not answer; what is left is erased by repeating this.
+            WorkflowServiceUnavailableError: Temporal did not answer; what is left is erased by repeating this.
+        """
+        async with self._database.read() as connection:
+            owner = await owner_of(connection, session_id, user_id)
+        await self._erase_session(session_id, owner)
+
+    async def erase_user(self, user_id: str) -> None:
+        """Erase all that is known of a user; the numbers of what was used stay, and are nobody's.
+
+        Raises:
+            UnknownResourceError: nothing is known of such a user.
+            StorageUnavailableError: the database did not answer; what is left is erased by repeating this.
+            WorkflowServiceUnavailableError: Temporal did not answer; what is left is erased by repeating this.
+        """
+        if not await self._knows(user_id):
+            raise UnknownResourceError("user", user_id)
+        await self._end_all(interactions.c.user_id == user_id)
+        theirs = select(sessions.c.session_id).where(sessions.c.user_id == user_id)
+        while found := await self._read(theirs.limit(_AT_A_TIME)):
+            for session_id in found:
+                await self._erase_session(session_id, user_id)
+        completion = (interactions.c.user_id == user_id) & interactions.c.session_id.is_(None)
+        while found := await self._read(_ids(completion).limit(_AT_A_TIME)):
+            await self._end_all(interactions.c.interaction_id.in_(found))
+            await self._delete_runs(found)
+            async with self._database.write() as connection:
+                await _erase(connection, interactions.c.interaction_id.in_(found), self._clock())
+        # Those of an interaction that came in the meantime are left to it.
+        gone = attempts.c.interaction_id.not_in(_ids(interactions.c.user_id == user_id))
+        async with self._database.write() as connection:
+            await connection.execute(update(attempts).where(attempts.c.user_id == user_id, gone).values(user_id=None))
+
+    async def _erase_session(self, session_id: str, owner: str) -> None:
+        # With its owner: as soon as it is gone, somebody else may choose the same id.
+        whole = (interactions.c.session_id == session_id) & (interactions.c.user_id == owner)
+        deleted: set[str] = set()
+        while True:
+            await self._end_all(whole)
+            # One that has come since is left to the next round: nothing that goes on may lose its rows.
+            found = set(await self._read(_ids(whole & interactions.c.ended_at.is_not(None))))
+            await self._delete_runs(found - deleted)
+            deleted |= found
+            async with self._database.write() as connection:
+                if deleted.issuperset(await connection.scalars(_ids(whole))):
+                    await _erase(connection, whole, self._clock())
+                    await connection.execute(
+                        delete(sessions).where(sessions.c.session_id == session_id, sessions.c.user_id == owner)
+                    )
+                    return
+
+    async def _end_all(self, which: ColumnElement[bool]) -> None:
+        """End what has not ended. All is marked first, so that no turn begins because the one before it has ended."""
+        unended = _ids(which & interactions.c.ended_at.is_(None))
+        async with self._database.write() as connection:
+            found = (await connection.scalars(unended)).all()
+            for interaction_id in found:
+                await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
+        await self._until_calls_stop(found)
+        for interaction_id in found:
+            with suppress(UnknownResourceError):  # somebody else erases it too
+                ended = await self._store.end(interaction_id, Ending(InteractionStatus.CANCELLED, error=CANCELLED))
+                if ended.first:
+                    self._events.publish(terminal_event_of(ended.view))
+
+    async def _until_calls_stop(self, interaction_ids: Collection[str]) -> None:
+        """Wait until the calls that run have written down what they used; one whose worker is lost never does."""
+        running = select(attempts.c.interaction_id).where(
+            attempts.c.interaction_id.in_(interaction_ids), attempts.c.status.is_(None)
+        )
+        for _ in range(_LOOKS_AT_CALLS):
+            if not interaction_ids or not await self._read(running.limit(1)):
+                return
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+    async def _delete_runs(self, interaction_ids: Collection[str]) -> None:
+        waiting = iter([name(one) for one in interaction_ids for name in (workflow_id_of, reconciliation_id_of)])
+
+        async def delete_one_after_the_other() -> None:
+            for workflow_id in waiting:
+                await self._runs.delete(workflow_id)
+
+        deleting = [asyncio.create_task(delete_one_after_the_other()) for _ in range(_DELETIONS_AT_A_TIME)]
+        try:
+            await asyncio.gather(*deleting)
+        finally:
+            for task in deleting:
+                task.cancel()
+
+    async def _read(self, query: Select[str]) -> Sequence[str]:
+        async with self._database.read() as connection:
+            return (await connection.scalars(query)).all()
+
+    async def _knows(self, user_id: str) -> bool:
+        known = (
+            select(sessions.c.session_id).where(sessions.c.user_id == user_id),
+            select(interactions.c.interaction_id).where(interactions.c.user_id == user_id),
+            select(attempts.c.interaction_id).where(attempts.c.user_id == user_id),
+        )
+        async with self._database.read() as connection:
+            return bool(await connection.scalar(select(or_(*(query.exists() for query in known)))))
+
+
+def _ids(which: ColumnElement[bool]) -> Select[str]:
+    return select(interactions.c.interaction_id).where(which)
+
+
+async def _erase(connection: AsyncConnection, which: ColumnElement[bool], now: datetime) -> None:
+    """Erase interactions that have ended, and note their ids, so that no step under way brings one of them back."""
+    ids = _ids(which)
+    for interaction_id in await connection.scalars(ids):
+        touch(connection, reply_topic(interaction_id))  # whoever still reads is not to wait for more
+    noted = select(interactions.c.interaction_id, literal(now, erased_interactions.c.erased_at.type)).where(which)
+    await connection.execute(insert(erased_interactions).from_select(["interaction_id", "erased_at"], noted))
+    await connection.execute(update(attempts).where(attempts.c.interaction_id.in_(ids)).values(dict.fromkeys(_SAID)))
+    for table in (messages, prompts, completions, partials, reply_events):
+        await connection.execute(delete(table).where(table.c.interaction_id.in_(ids)))
+    await connection.execute(delete(interactions).where(which))

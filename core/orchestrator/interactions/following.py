@@ -1,0 +1,145 @@
+"""Following an interaction: what a client may watch of it, from any event on, as often as it likes.
+
+The database is the buffer between a call and its readers: a reader takes so many events at a time as it can handle, and
+one that is slow, or comes late, costs nothing. Whatever a reader has seen before, what it is given here leaves it with
+the stored reply: where the log has nothing to show any more, it is told to forget its text and given the whole.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.contracts import InteractionStatus, InteractionView
+from core.orchestrator.events import TERMINAL_TYPES, InteractionEvent, terminal_event_of
+from core.orchestrator.interactions.reader import find_row, known, read_view
+from core.orchestrator.replies.log import (
+    NUMBERS_LEFT_FREE,
+    LoggedEvent,
+    latest_number,
+    read_events,
+    reset_and_whole,
+)
+from core.orchestrator.storage.changes import Watch, reply_topic
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import WAKE, interactions, reply_events
+
+_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some events of an interaction, in order."""
+
+    events: list[LoggedEvent]
+    more: bool = False
+    """There may be more of them by now: they were as many as are read at a time."""
+    last: bool = False
+    """The interaction has ended, and nothing comes after these."""
+
+
+class ReplyFollower:
+    """Reads what happens to interactions, event by event."""
+
+    def __init__(self, database: Database, batch: int = _BATCH) -> None:
+        """Read at most `batch` events of `database` at a time."""
+        self._database = database
+        self._batch = batch
+
+    def watch(self, interaction_id: str) -> AbstractAsyncContextManager[Watch]:
+        """Return a watch that tells when there may be something to read."""
+        return self._database.changes.watch(reply_topic(interaction_id))
+
+    async def attach(self, interaction_id: str) -> None:
+        """Let the events of an open interaction be logged from now on; of one that nobody watched, they were not.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+            StorageUnavailableError: the database did not answer.
+        """
+        async with self._database.read() as connection:
+            row = known(await find_row(connection, interaction_id), interaction_id)
+        if row.watched or row.ended_at is not None:
+            return
+        unwatched = interactions.c.interaction_id == interaction_id, interactions.c.ended_at.is_(None)
+        async with self._database.write() as connection:
+            await connection.execute(update(interactions).where(*unwatched).values(watched=True))
+
+    async def has_ended(self, interaction_id: str) -> bool:
+        """Return whether an interaction has ended.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+            StorageUnavailableError: the database did not answer.
+        """
+        query = select(interactions.c.ended_at).where(interactions.c.interaction_id == interaction_id)
+        async with self._database.read() as connection:
+            row = known((await connection.execute(query)).one_or_none(), interaction_id)
+        return row.ended_at is not None
+
+    async def read(self, interaction_id: str, after: int) -> Batch:
+        """Return the events with a larger number than `after`, or the first of them; there may be none yet.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+            StorageUnavailableError: the database did not answer.
+        """
+        async with self._database.read() as connection:
+            events = list(await read_events(connection, interaction_id, after, self._batch))
+            if events and events[-1].type not in TERMINAL_TYPES:
+                return Batch(events, more=len(events) == self._batch)
+            row = known(await find_row(connection, interaction_id), interaction_id)
+            if not InteractionStatus(row.status).is_final:
+                return Batch([])
+            return Batch(await _with_the_end(connection, interaction_id, after, events[:-1]), last=True)
+
+
+async def _with_the_end(
+    connection: AsyncConnection, interaction_id: str, after: int, before: list[LoggedEvent]
+) -> list[LoggedEvent]:
+    """Return the events before the terminal one, those that stand for a log that is gone, and the terminal one."""
+    number = await _terminal_number(connection, interaction_id)
+    if after >= number:
+        return []
+    view = await read_view(connection, interaction_id)
+    shown = before
+    if not before and not await _holds_events(connection, interaction_id):
+        shown = [
+            _logged(place, event)
+            for place, event in enumerate(reset_and_whole(view), number - NUMBERS_LEFT_FREE)
+            if place > after
+        ]
+    return [*shown, _terminal(number, view)]
+
+
+async def _terminal_number(connection: AsyncConnection, interaction_id: str) -> int:
+    query = select(reply_events.c.sequence).where(
+        reply_events.c.interaction_id == interaction_id, reply_events.c.type.in_(TERMINAL_TYPES)
+    )
+    found: int | None = await connection.scalar(query)
+    if found is None:  # it ended before there was a log
+        return await latest_number(connection, interaction_id) + NUMBERS_LEFT_FREE + 1
+    return found
+
+
+async def _holds_events(connection: AsyncConnection, interaction_id: str) -> bool:
+    """Return whether the log of an interaction holds more than its end."""
+    query = (
+        select(reply_events.c.sequence)
+        .where(
+            reply_events.c.interaction_id == interaction_id,
+            reply_events.c.type.not_in([*TERMINAL_TYPES, WAKE]),
+        )
+        .limit(1)
+    )
+    return await connection.scalar(query) is not None
+
+
+def _logged(number: int, event: InteractionEvent) -> LoggedEvent:
+    data = event.model_dump(mode="json", exclude={"interaction_id"})
+    return LoggedEvent(sequence_number=number, type=event.type, data=data)
+
+
+def _terminal(number: int, view: InteractionView) -> LoggedEvent:
+    return _logged(number, terminal_event_of(view))
