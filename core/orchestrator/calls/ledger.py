@@ -13,19 +13,17 @@ from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts
-from core.orchestrator.calls.texts import FinishedText, PartialText, read_finished_text, read_partial
-from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionError, PlannedCall, SkippedCall, Usage
-from core.orchestrator.errors import ErrorType, LLMProviderError
-from core.orchestrator.events import AttemptFailed, AttemptStarted, InteractionEvent, TextDelta, TextReset
+from core.orchestrator.calls.lost import LOST_CALL, close_open_calls, lost_events
+from core.orchestrator.calls.texts import FinishedText, PartialText, keep_partial, read_finished_text, read_partial
+from core.orchestrator.contracts import Attempt, AttemptStatus, PlannedCall, SkippedCall, Usage
+from core.orchestrator.errors import LLMProviderError
+from core.orchestrator.events import AttemptStarted, InteractionEvent, TextDelta
 from core.orchestrator.models.cooldowns import forget
 from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
-from core.orchestrator.replies.log import append, shown_text
+from core.orchestrator.replies.log import append
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import attempts, completions, interactions, partials
-
-LOST_CALL = InteractionError(type=ErrorType.WORKER_LOST, detail="the worker was lost during the call")
-"""Why a call was never closed, where nothing better is known."""
+from core.orchestrator.storage.tables import attempts, completions, interactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +36,6 @@ class BegunCall:
     """Its text is logged as it comes: somebody may watch."""
     told: Sequence[InteractionEvent] = ()
     """What there is to tell: that it began, and before that, which calls turned out to be lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class LostCall:
-    """A call that nobody closed."""
-
-    ordinal: int
-    model: str
-    text: str
-    """What it had shown; empty also where nobody could watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +103,7 @@ class AttemptLedger:
                     billable=True,
                 )
             )
-            told = [event for one in lost for event in _lost_events(interaction_id, one, continues=continues)]
+            told = [event for one in lost for event in lost_events(interaction_id, one, continues=continues)]
             told.append(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
             if owner.watched:
                 await append(connection, *told)
@@ -225,7 +213,7 @@ class AttemptLedger:
             if closed is None:
                 return False
             if partial is not None:
-                await _keep_partial(connection, interaction_id, ordinal, partial)
+                await keep_partial(connection, interaction_id, ordinal, partial)
             await append(connection, *told)
             return True
 
@@ -254,46 +242,6 @@ class AttemptLedger:
                 select(func.min(completions.c.place)).where(completions.c.interaction_id == interaction_id)
             )
         return place
-
-
-async def close_open_calls(
-    connection: AsyncConnection, interaction_id: str, error: InteractionError, *, watched: bool
-) -> Sequence[LostCall]:
-    """Close the calls of an interaction that nobody has closed, and keep what they had shown; the cost is unknown."""
-    cancelled = error.type is ErrorType.CANCELLED
-    closed = await connection.execute(
-        update(attempts)
-        .where(attempts.c.interaction_id == interaction_id, attempts.c.status.is_(None))
-        .values(
-            status=AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED,
-            error_type=error.type,
-            detail=error.detail,
-        )
-        .returning(attempts.c.ordinal, attempts.c.model)
-    )
-    lost = []
-    for row in closed.all():
-        text = await shown_text(connection, interaction_id) if watched else ""
-        if text.strip():
-            await _keep_partial(connection, interaction_id, row.ordinal, text)
-        lost.append(LostCall(row.ordinal, row.model, text))
-    return lost
-
-
-def _lost_events(interaction_id: str, lost: LostCall, *, continues: bool) -> list[InteractionEvent]:
-    failed = AttemptFailed(
-        interaction_id=interaction_id,
-        attempt=lost.ordinal,
-        model=lost.model,
-        error_type=ErrorType.WORKER_LOST,
-        next="retry",
-    )
-    forgets = lost.text and not continues
-    return [failed, *([TextReset(interaction_id=interaction_id, attempt=lost.ordinal)] if forgets else [])]
-
-
-async def _keep_partial(connection: AsyncConnection, interaction_id: str, ordinal: int, text: str) -> None:
-    await connection.execute(insert(partials).values(interaction_id=interaction_id, ordinal=ordinal, text=text))
 
 
 async def _untold(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import AttemptStatus
@@ -56,3 +56,8 @@ async def read_cancelled_text(connection: AsyncConnection, interaction_id: str) 
     )
     text: str | None = await connection.scalar(query)
     return text
+
+
+async def keep_partial(connection: AsyncConnection, interaction_id: str, ordinal: int, text: str) -> None:
+    """Keep what a call had said when it broke."""
+    await connection.execute(insert(partials).values(interaction_id=interaction_id, ordinal=ordinal, text=text))

@@ -52,10 +52,12 @@ class Watch:
 
     async def changed(self, seconds: float | None = None) -> bool:
         """Return True as soon as there was a change since the last time, or False after so many seconds."""
-        try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
-        except TimeoutError:
-            return False
+        if not self._changed.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                return False
         self._changed.clear()
         return True
 

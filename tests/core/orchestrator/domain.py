@@ -12,6 +12,7 @@ from core.orchestrator.calls.ledger import AttemptLedger, BegunCall, Timing
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import InteractionRequest, Message, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import LLMProviderError, StorageUnavailableError
+from core.orchestrator.interactions.opening import Opening
 from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore
 from core.orchestrator.providers.base import CallAccepted, ChatCompletion, LLMProvider
 from core.orchestrator.runs import Runs, RunState
@@ -83,6 +84,13 @@ def request(message: str = "Hello", **fields: Any) -> InteractionRequest:
 async def opened(store: InteractionStore, message: str = "Hello", **fields: Any) -> str:
     asked = request(message, **fields)
     await store.open_turn(asked)
+    return asked.interaction_id
+
+
+async def opened_watched(store: InteractionStore, message: str = "Hello", **fields: Any) -> str:
+    """Open a turn whose reply somebody may watch."""
+    asked = request(message, **fields)
+    await store.open_turn(asked, Opening(watched=True))
     return asked.interaction_id
 
 
