@@ -1,6 +1,7 @@
 """Real processes for tests: a Temporal dev server, our API and our workers, all on free ports of 127.0.0.1.
 
-One dev server serves the whole run; every `System` has a task queue, a data folder and processes of its own.
+One dev server serves the whole run; every `System` has a task queue, a data folder and processes of its own. Workers
+and APIs are forks of a process that has imported everything: see `tests.forks`.
 """
 
 import asyncio
@@ -11,14 +12,19 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from standin import StandIn
+from tests.forks import ROOT, Fork, Forks
 
-ROOT = Path(__file__).parents[1]
+FORKS = Forks()
+"""What workers and APIs are forks of; `tests/conftest.py` ends it."""
+ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
 START_SECONDS = 30
 STOP_SECONDS = 30
 
@@ -31,20 +37,29 @@ def free_port() -> int:
     return port
 
 
+def clean_environment() -> dict[str, str]:
+    """What a child gets of the environment of the tests."""
+    return {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+
+
 class Process:
     """One child process of a test; its output is kept in a file."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Fork, log: Path) -> None:
         self._process = process
         self.log = log
 
     @classmethod
     async def start(cls, command: Sequence[str], log: Path, environment: Mapping[str, str], cwd: Path = ROOT) -> Self:
         """Start a command with the test's environment on top of a clean one."""
-        clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *command, stdout=output, stderr=output, cwd=cwd, env={**clean, **environment}, start_new_session=True
+                *command,
+                stdout=output,
+                stderr=output,
+                cwd=cwd,
+                env={**clean_environment(), **environment},
+                start_new_session=True,
             )
         return cls(process, log)
 
@@ -93,10 +108,20 @@ async def until(condition: Any, seconds: float = START_SECONDS) -> None:
         await asyncio.sleep(0.02)
 
 
+async def closed_run(client: Client, workflow_id: str) -> WorkflowHandle[Any, Any]:
+    """Return a run that has closed, however it did: a reply is there a moment before its run ends."""
+    run = client.get_workflow_handle(workflow_id)
+    with suppress(WorkflowFailureError):
+        await run.result()
+    return run
+
+
 class System:
     """Our API and workers as separate processes on one data folder."""
 
-    def __init__(self, temporal_address: str, standin: StandIn, directory: Path, **settings: str) -> None:
+    def __init__(
+        self, temporal_address: str, standin: StandIn, directory: Path, *, forked: bool = True, **settings: str
+    ) -> None:
         self.standin = standin
         self.directory = directory
         self.port = free_port()
@@ -112,15 +137,19 @@ class System:
             **settings,
         }
         self.client = httpx.AsyncClient(base_url=self.url, timeout=90)
+        self._forked = forked
         self._processes: list[Process] = []
+        self._logs = count()
 
     async def start_worker(self, **settings: str) -> Process:
-        """Start `python worker.py` and return when it polls."""
-        return await self._start([sys.executable, "worker.py"], "worker ready", settings)
+        """Start a worker and return when it polls."""
+        process = await self._start([sys.executable, "worker.py"], settings)
+        await process.until_output("worker ready")
+        return process
 
     async def start_api(self, **settings: str) -> Process:
         """Start `orchestrator api` and return when it answers."""
-        process = await self._start([str(Path(sys.executable).with_name("orchestrator")), "api"], None, settings)
+        process = await self._start([ORCHESTRATOR, "api"], settings)
         deadline = time.monotonic() + START_SECONDS
         while True:
             assert process.running, process.output
@@ -130,12 +159,16 @@ class System:
                     return process
             await asyncio.sleep(0.05)
 
+    async def start(self, **settings: str) -> tuple[Process, Process]:
+        """Start a worker and an API at once and return when both are ready."""
+        worker, api = await asyncio.gather(self.start_worker(**settings), self.start_api(**settings))
+        return worker, api
+
     async def command(self, *arguments: str, **settings: str) -> tuple[int, str]:
         """Run an `orchestrator` command and return its exit code and output."""
-        number = len(self._processes)
         process = await Process.start(
-            [str(Path(sys.executable).with_name("orchestrator")), *arguments],
-            self.directory / f"command-{number}.log",
+            [ORCHESTRATOR, *arguments],
+            self.directory / f"command-{next(self._logs)}.log",
             {**self.environment, **settings},
         )
         self._processes.append(process)
@@ -151,12 +184,12 @@ class System:
         for process in self._processes:
             await process.kill()
 
-    async def _start(self, command: Sequence[str], ready: str | None, settings: Mapping[str, str]) -> Process:
-        number = len(self._processes)
-        process = await Process.start(
-            command, self.directory / f"process-{number}.log", {**self.environment, **settings}
-        )
+    async def _start(self, command: Sequence[str], settings: Mapping[str, str]) -> Process:
+        log = self.directory / f"process-{next(self._logs)}.log"
+        environment = {**self.environment, **settings}
+        if self._forked:
+            process = Process(await FORKS.start(command, log, {**clean_environment(), **environment}), log)
+        else:
+            process = await Process.start(command, log, environment)
         self._processes.append(process)
-        if ready is not None:
-            await process.until_output(ready)
         return process

@@ -24,6 +24,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 
+from api.app import create_app
 from api.service import InteractionService, new_id
 from core.orchestrator.agents.base import Agent, AgentContext
 from core.orchestrator.application import start_application
@@ -36,10 +37,12 @@ from core.orchestrator.contracts import (
     InteractionRequest,
     InteractionStatus,
     Message,
+    MultitaskStrategy,
     reconciliation_id_of,
     workflow_id_of,
 )
 from core.orchestrator.extensions import register_agent
+from core.orchestrator.interactions.opening import Opening
 from core.orchestrator.interactions.store import Ending, InteractionStore
 from embedded.children import Children
 from embedded.temporal_server import start_temporal
@@ -105,7 +108,7 @@ class Scene:
     async def interact(self, model: str = _GOOD, *fallbacks: str, **fields: Any) -> str:
         """Begin an interaction and return its id."""
         request = self.request(model, *fallbacks, **fields)
-        await self.service.accept(request)
+        await self.service.accept(request, Opening())
         return request.interaction_id
 
     async def complete(self, model: str = _GOOD, *fallbacks: str) -> str:
@@ -114,7 +117,7 @@ class Scene:
             interaction_id=new_id(), user_id="ada", model=model, fallback_models=list(fallbacks)
         )
         prompt = Prompt([{"role": "user", "content": "Tell me about artificial intelligence"}], 0.7, None)
-        await self.service.accept_completion(request, prompt)
+        await self.service.accept_completion(request, prompt, Opening())
         return request.interaction_id
 
     async def held(self, begin: Callable[..., Awaitable[str]], **fields: Any) -> str:
@@ -174,6 +177,15 @@ async def _cancelled_in_line(scene: Scene) -> str:
     return second
 
 
+async def _displaced(scene: Scene) -> str:
+    """The later turn is not started: so the run hears of it from its call alone."""
+    session_id = new_id()
+    interaction_id = await scene.held(scene.interact, session_id=session_id)
+    later = Opening(strategy=MultitaskStrategy.INTERRUPT)
+    await scene.store.open_turn(scene.request(session_id=session_id), later)
+    return interaction_id
+
+
 async def _cancelled_too_late(scene: Scene) -> str:
     interaction_id = await scene.held(scene.interact)
     await scene.store.end(interaction_id, Ending(InteractionStatus.INCOMPLETE, reply="That much was said"))
@@ -225,6 +237,8 @@ SHAPES: Mapping[str, Shape] = {
     "interaction-waited-for-its-turn": _waited_for_its_turn,
     "interaction-looked-for-its-turn": _looked_for_its_turn,
     "interaction-cancelled-during-a-call": lambda scene: _cancelled(scene, scene.interact),
+    "interaction-cancelled-and-woken": lambda scene: _cancelled(scene, scene.interact),
+    "interaction-displaced": _displaced,
     "interaction-cancelled-in-line": _cancelled_in_line,
     "interaction-cancelled-too-late": _cancelled_too_late,
     "interaction-ended-before-it-began": _ended_before_it_began,
@@ -243,6 +257,7 @@ SHAPES: Mapping[str, Shape] = {
     "completion-one-fallback": lambda scene: scene.complete("standin/no-endpoints", _OTHER),
     "completion-no-model-answered": lambda scene: scene.complete("standin/no-endpoints", "standin/unknown-model"),
     "completion-cancelled-during-a-call": lambda scene: _cancelled(scene, scene.complete),
+    "completion-cancelled-and-woken": lambda scene: _cancelled(scene, scene.complete),
     "reconciliation-settled": _reconciled,
     "reconciliation-unknown": _never_reconciled,
 }
@@ -288,7 +303,7 @@ async def record(shape: str, directory: Path) -> Path:
         await stack.enter_async_context(build_worker(application, client, timedelta(0)))
         runs = WorkflowRuns(client, settings.TASK_QUEUE)
         scene = Scene(
-            InteractionService(application, runs),
+            create_app(application, client).state.service,
             application.store,
             runs,
             client,

@@ -2,7 +2,7 @@
 
 from temporalio.client import Client
 
-from tests.harness import System
+from tests.harness import System, closed_run
 from tests.system.stories import Json, explain
 
 PLAIN_EVENTS, PLAIN_BYTES = 15, 8 * 1024
@@ -11,14 +11,14 @@ WITH_ONE_FALLBACK_EVENTS, WITH_ONE_FALLBACK_BYTES = 21, 10 * 1024
 
 async def size_of(temporal: Client, view: Json) -> tuple[int, int]:
     """Return how many events and bytes the history has, as the server counts them."""
-    described = await temporal.get_workflow_handle(f"interaction-{view['interaction_id']}").describe()
+    described = await (await closed_run(temporal, f"interaction-{view['interaction_id']}")).describe()
     info = described.raw_description.workflow_execution_info
     return info.history_length, info.history_size_bytes
 
 
 async def raw_history(temporal: Client, interaction_id: str) -> bytes:
     """Return every event with its payloads as they were sent: not encrypted, not even encoded."""
-    history = await temporal.get_workflow_handle(f"interaction-{interaction_id}").fetch_history()
+    history = await (await closed_run(temporal, f"interaction-{interaction_id}")).fetch_history()
     return b"".join(event.SerializeToString() for event in history.events)
 
 

@@ -18,7 +18,7 @@ from temporalio.client import Client, WorkflowHistory
 from standin import Call, StandIn
 from standin.faults import FAULTS
 from standin.reply import text_of
-from tests.harness import System
+from tests.harness import System, closed_run
 from tests.system.hostile_days import HOSTILE_DAYS, ODD_DAYS, Cost, HostileDay, OddDay, Then
 from tests.system.stories import Json, eventually, explain, outcomes, read
 
@@ -174,7 +174,7 @@ async def test_the_history_has_one_step_per_model_and_says_why_it_failed(
 ) -> None:
     for how in (ALONE, SECURED):
         view = played.views[day.fault, how]
-        history = await temporal.get_workflow_handle(view["workflow_id"]).fetch_history()
+        history = await (await closed_run(temporal, view["workflow_id"])).fetch_history()
         assert _calls(history) == len({attempt["model"] for attempt in view["attempts"]})
         assert _failures(history)[0] == day.error_type
 
@@ -200,7 +200,7 @@ async def test_the_key_is_in_no_answer_no_log_no_history_and_not_in_the_store(pl
         current = await read(system, view["interaction_id"])
         explained = await explain(system, view["interaction_id"])
         assert KEY not in f"{view}{current}{explained}"
-        handle = temporal.get_workflow_handle(view["workflow_id"])
+        handle = await closed_run(temporal, view["workflow_id"])
         history = await handle.fetch_history()
         assert not any(secret in event.SerializeToString() for event in history.events)
     assert KEY not in (await system.client.get("/api/usage")).text

@@ -5,12 +5,12 @@ from typing import Any
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from core.orchestrator.contracts import MemoryWindow
 from core.orchestrator.errors import ErrorType
 from temporal.search_attributes import FALLBACKS, MODEL, OUTCOME, PERSONA_ID, SESSION_ID, USER_ID
-from tests.harness import System
+from tests.harness import System, closed_run
 from tests.workflows.steps import Steps, answer, fail
 
 METADATA_QUERY = "__temporal_workflow_metadata"
@@ -18,7 +18,7 @@ METADATA_QUERY = "__temporal_workflow_metadata"
 
 async def test_a_run_can_be_found_by_who_asked_whom_and_how_it_ended(temporal: Client, system: System) -> None:
     reply = (await system.interact(model="standin/no-endpoints", fallback_models=["openai/gpt-4"])).json()
-    run = await temporal.get_workflow_handle(reply["workflow_id"]).describe()
+    run = await (await closed_run(temporal, reply["workflow_id"])).describe()
     attributes = run.typed_search_attributes
     assert attributes[USER_ID] == "user123"
     assert attributes[PERSONA_ID] == "cherry"
@@ -30,21 +30,21 @@ async def test_a_run_can_be_found_by_who_asked_whom_and_how_it_ended(temporal: C
 
 async def test_a_run_that_nobody_answered_has_an_outcome_and_no_model(temporal: Client, system: System) -> None:
     reply = (await system.interact(model="standin/unauthorized", fallback_models=["openai/gpt-4"])).json()
-    attributes = (await temporal.get_workflow_handle(reply["workflow_id"]).describe()).typed_search_attributes
+    attributes = (await (await closed_run(temporal, reply["workflow_id"])).describe()).typed_search_attributes
     assert (attributes[OUTCOME], attributes[FALLBACKS]) == ("failed", 0)
     assert attributes.get(MODEL) is None
 
 
 async def test_a_run_says_in_one_line_who_asked_whom_what(temporal: Client, system: System) -> None:
     reply = (await system.interact(f"What\nis  this? {'x' * 200}", persona_id="sophia")).json()
-    summary = await (await temporal.get_workflow_handle(reply["workflow_id"]).describe()).static_summary()
+    summary = await (await (await closed_run(temporal, reply["workflow_id"])).describe()).static_summary()
     assert summary == f"sophia answers user123: What is this? {'x' * 86}…"
 
 
 async def test_steps_are_labelled_with_the_model_and_its_place_in_the_plan(temporal: Client, system: System) -> None:
     models = ["standin/no-endpoints", "standin/content-policy", "openai/gpt-4"]
     reply = (await system.interact(model=models[0], fallback_models=models[1:])).json()
-    assert await _summaries(temporal, reply["workflow_id"]) == [
+    assert await _summaries(await closed_run(temporal, reply["workflow_id"])) == [
         "memory of the session",
         "prompt and model plan",
         "standin/no-endpoints · first of 3",
@@ -53,12 +53,12 @@ async def test_steps_are_labelled_with_the_model_and_its_place_in_the_plan(tempo
         "reply, usage and the end",
     ]
     alone = (await system.interact(model="openai/gpt-4", fallback_models=[])).json()
-    assert "openai/gpt-4 · only model" in await _summaries(temporal, alone["workflow_id"])
+    assert "openai/gpt-4 · only model" in await _summaries(await closed_run(temporal, alone["workflow_id"]))
 
 
 async def test_the_attempts_stay_with_a_run_that_has_ended(temporal: Client, system: System) -> None:
     reply = (await system.interact(model="standin/no-endpoints", fallback_models=["openai/gpt-4"])).json()
-    history = await temporal.get_workflow_handle(reply["workflow_id"]).fetch_history()
+    history = await (await closed_run(temporal, reply["workflow_id"])).fetch_history()
 
     result = _payload(history.events[-1].workflow_execution_completed_event_attributes.result.payloads[0])
     assert [(a["model"], a["status"], a.get("http_status")) for a in result["attempts"]] == [
@@ -74,7 +74,7 @@ async def test_the_attempts_stay_with_a_run_that_has_ended(temporal: Client, sys
 
 async def test_an_interaction_takes_two_workflow_tasks_and_fifteen_events(temporal: Client, system: System) -> None:
     reply = (await system.interact(model="openai/gpt-4", fallback_models=[])).json()
-    events = (await temporal.get_workflow_handle(reply["workflow_id"]).fetch_history()).events
+    events = (await (await closed_run(temporal, reply["workflow_id"])).fetch_history()).events
     tasks = [event for event in events if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
     assert (len(tasks), len(events)) == (2, 15)
 
@@ -83,14 +83,14 @@ async def test_a_history_holds_neither_prompt_nor_key(temporal: Client, system: 
     first = (await system.interact("My name is Ada", model="standin/echo-key")).json()
     second = (await system.interact("What is my name?", session_id=first["session_id"])).json()
     for reply in (first, second):
-        history = (await temporal.get_workflow_handle(reply["workflow_id"]).fetch_history()).to_json()
+        history = (await (await closed_run(temporal, reply["workflow_id"])).fetch_history()).to_json()
         assert system.environment["OPENROUTER_API_KEY"] not in history
         assert "You are" not in history
     direct = await system.client.post("/api/llm/direct", json=[{"role": "user", "content": "a very private matter"}])
     workflow_id = f"interaction-{direct.json()['interaction_id']}"
     texts = [
         payload.data.decode()
-        for event in (await temporal.get_workflow_handle(workflow_id).fetch_history()).events
+        for event in (await (await closed_run(temporal, workflow_id)).fetch_history()).events
         for payload in event.workflow_execution_started_event_attributes.input.payloads
     ]
     assert texts
@@ -124,7 +124,7 @@ async def test_a_running_workflow_shows_who_was_passed_over_and_why(temporal: Cl
         details = (await run.query(METADATA_QUERY, result_type=WorkflowMetadata)).current_details
         await run.cancel()
     assert _without_gaps(details)[-1] == "|| fake:cools| passed over: it failed / thrice | |"
-    assert "fake:second · first of 2 · 1 passed over" in await _summaries(temporal, run.id)
+    assert "fake:second · first of 2 · 1 passed over" in await _summaries(run)
 
 
 async def test_a_run_that_nobody_answered_shows_every_failure(temporal: Client) -> None:
@@ -153,8 +153,8 @@ async def test_a_turn_in_line_shows_for_whom_it_waits(temporal: Client) -> None:
     assert details == "waiting for `01a2-earlier`, an earlier turn of the session"
 
 
-async def _summaries(client: Client, workflow_id: str) -> list[str]:
-    history = await client.get_workflow_handle(workflow_id).fetch_history()
+async def _summaries(run: WorkflowHandle[Any, Any]) -> list[str]:
+    history = await run.fetch_history()
     labelled = (EventType.EVENT_TYPE_MARKER_RECORDED, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
     return [
         json.loads(event.user_metadata.summary.data)
