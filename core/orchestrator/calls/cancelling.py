@@ -26,13 +26,26 @@ class Cancelling(StrEnum):
     """Cancelled, and leaving no message."""
 
 
-async def mark_cancelling(connection: AsyncConnection, interaction_id: str, how: Cancelling) -> None:
-    """Note that an interaction is to end, unless it has; a rollback stays one."""
-    this = (interactions.c.interaction_id == interaction_id, interactions.c.ended_at.is_(None))
-    unless = interactions.c.cancelling.is_distinct_from(Cancelling.ROLLBACK)
-    marked = await connection.execute(update(interactions).where(*this, unless).values(cancelling=how))
-    if marked.rowcount:
-        await append_wake(connection, interaction_id)
+async def mark_cancelling(connection: AsyncConnection, interaction_id: str, how: Cancelling) -> bool:
+    """Note that an interaction is to end, unless it has; a rollback stays one.
+
+    Returns:
+        False when there was nothing new to note.
+    """
+    known = interactions.c.cancelling
+    marked = await connection.execute(
+        update(interactions)
+        .where(
+            interactions.c.interaction_id == interaction_id,
+            interactions.c.ended_at.is_(None),
+            known.is_(None) if how is Cancelling.CANCEL else known.is_distinct_from(how),
+        )
+        .values(cancelling=how)
+    )
+    if not marked.rowcount:
+        return False
+    await append_wake(connection, interaction_id)
+    return True
 
 
 class Cancellations:

@@ -227,22 +227,26 @@ async def _place(
         return 1, []
     if session.user_id != request.user_id:
         raise SessionOwnershipError(f"session '{session_id}' belongs to another user")
+    displaced = await _make_way(connection, session_id, strategy)
     turn: int = session.turns + 1
-    displaced: list[str] = []
-    if strategy is not MultitaskStrategy.ENQUEUE:
-        query = (
-            select(interactions.c.interaction_id)
-            .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None))
-            .order_by(interactions.c.turn)
-        )
-        displaced = list(await connection.scalars(query))
-    if displaced and strategy is MultitaskStrategy.REJECT:
-        raise SessionBusyError(session_id, displaced[0])
-    how = Cancelling.ROLLBACK if strategy is MultitaskStrategy.ROLLBACK else Cancelling.CANCEL
-    for earlier in displaced:
-        await mark_cancelling(connection, earlier, how)
     await connection.execute(update(sessions).where(sessions.c.session_id == session_id).values(turns=turn))
     return turn, displaced
+
+
+async def _make_way(connection: AsyncConnection, session_id: str, strategy: MultitaskStrategy) -> list[str]:
+    """Refuse to disturb the open turns of a session, or mark them; return those nobody had marked so before."""
+    if strategy is MultitaskStrategy.ENQUEUE:
+        return []
+    query = (
+        select(interactions.c.interaction_id)
+        .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None))
+        .order_by(interactions.c.turn)
+    )
+    busy = list(await connection.scalars(query))
+    if busy and strategy is MultitaskStrategy.REJECT:
+        raise SessionBusyError(session_id, busy[0])
+    how = Cancelling.ROLLBACK if strategy is MultitaskStrategy.ROLLBACK else Cancelling.CANCEL
+    return [earlier for earlier in busy if await mark_cancelling(connection, earlier, how)]
 
 
 async def _queued(connection: AsyncConnection, request: InteractionRequest, turn: int) -> list[InteractionQueued]:
