@@ -1,6 +1,7 @@
 """Composition root: the `orchestrator` command."""
 
 import asyncio
+import getpass
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -15,10 +16,12 @@ from temporalio.client import WorkflowHistory
 
 from api.app import create_app
 from api.server import serve
+from chat.loop import run_chat
 from core.orchestrator.agents.formatter import check_formatters
 from core.orchestrator.application import start_application
 from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.errors import ConfigurationError, OrchestratorError
+from core.orchestrator.examples.service_client import ClientError
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.plugins import load_plugins
 from core.orchestrator.processes import leave, stop_requested
@@ -91,6 +94,37 @@ async def _api(settings: Settings) -> None:
 async def _tell_ready(ready: asyncio.Event, settings: Settings) -> None:
     await ready.wait()
     out.print(f"API at http://{settings.API_HOST}:{settings.API_PORT}")
+
+
+@app.command()
+def chat(
+    url: Annotated[str | None, typer.Option(help="The service. [default: that of API_HOST and API_PORT]")] = None,
+    persona_id: Annotated[str | None, typer.Option(help="Who answers. [default: DEFAULT_PERSONA_ID]")] = None,
+    user_id: Annotated[str | None, typer.Option(help="Who talks. [default: your name on this machine]")] = None,
+    session_id: Annotated[str | None, typer.Option(help="The conversation to continue. [default: a new one]")] = None,
+    model: Annotated[str | None, typer.Option(help="Such as openai/gpt-4, or provider:model.")] = None,
+) -> None:
+    """Chat in the terminal with a persona of a running service; /help there lists the commands."""
+    settings = load_settings()
+    try:
+        run_chat(
+            out,
+            url or f"http://{settings.API_HOST}:{settings.API_PORT}",
+            user_id=user_id or _name_of_user(),
+            default_persona_id=settings.DEFAULT_PERSONA_ID,
+            persona_id=persona_id,
+            session_id=session_id,
+            model=model,
+        )
+    except ClientError as error:
+        raise typer.Exit(_complain(str(error), 1)) from error
+
+
+def _name_of_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container whose user has no name
+        return "user"
 
 
 @app.command()

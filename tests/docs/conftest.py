@@ -42,6 +42,7 @@ class Newcomer:
         return {
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "DATA_DIR": str(self.directory / "data"),
+            "API_PORT": str(self.port),
             "TEMPORAL_ADDRESS": f"127.0.0.1:{self.temporal_port}",
         }
 

@@ -27,7 +27,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_every_path_in_the_text_exists(document: Path) -> None:
-    folders = "api|activities|core|docs|embedded|personas|temporal|tests|workflows"  # `standin/down` is a model
+    folders = "api|activities|chat|core|docs|embedded|personas|temporal|tests|workflows"  # `standin/down` is a model
     for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", document.read_text()):
         assert (ROOT / path).exists(), path
 

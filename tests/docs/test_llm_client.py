@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, Process, System, free_port
+from tests.harness import ROOT, Process, System, free_port, until
+from tests.terminal import CTRL_C, Terminal
 
 CLIENT = str(ROOT / "core" / "orchestrator" / "examples" / "llm_client.py")
 
@@ -68,6 +69,77 @@ async def test_a_fallback_line_is_told_as_one(client: Run) -> None:
     assert "model:    none answered" in output
     assert "error:    authentication: the upstream answered 401" in output
     assert "0.000000 USD" in output, "a call that was refused costs nothing, and that is known"
+
+
+async def test_a_stream_into_a_file_is_the_reply_once_and_the_same_facts(client: Run) -> None:
+    code, output = await client("--message", "Hello", "--model", "openai/gpt-4", "--stream")
+    assert code == 0, output
+    reply, facts = output.split("\n\n", 1)
+    assert (
+        reply == 'Cherry here (a stand-in for openai/gpt-4 speaking). You said: "Hello". I remember 0 earlier messages.'
+    )
+    assert [line.split(":", 1)[0] for line in facts.splitlines()] == [
+        "persona",
+        "model",
+        "provider",
+        "tokens",
+        "session",
+    ]
+
+
+async def test_a_streamed_completion_that_fails_tells_each_attempt_and_the_end(client: Run) -> None:
+    code, output = await client(
+        *("--mode", "direct", "--stream", "--message", "Hello"),
+        *("--model", "standin/truncated", "--fallback-model", "standin/unauthorized"),
+    )
+    assert code == 1
+    *attempts, ending = output.splitlines()
+    assert attempts[-2:] == [
+        "standin/truncated failed: truncated, asking the next model",
+        "standin/unauthorized failed: authentication, giving up",
+    ]
+    assert ending.startswith("error: authentication: none of 2 models answered")
+
+
+async def test_a_terminal_shows_a_reply_as_it_comes_and_ctrl_c_only_stops_waiting(
+    system: System, tmp_path: Path
+) -> None:
+    system.standin.script("openai/gpt-4", {"hold": True, "after": 3})
+    command = [sys.executable, CLIENT, "--url", system.url, "--stream", "--message", "Hello", "--model", "openai/gpt-4"]
+    async with Terminal(command, tmp_path) as terminal:
+        await terminal.until("Cherry here (a")  # the call is held: that is all there is yet
+        terminal.types(CTRL_C)
+        await terminal.until("no longer waiting; the service finishes the reply all the same")
+        assert await terminal.ends() == 1
+    system.standin.release()
+    await until(lambda: system.standin.ledger.calls[-1].outcome == "completed")
+
+
+async def test_a_killed_and_restarted_api_costs_no_reply_and_repeats_none(own_system: System, tmp_path: Path) -> None:
+    _, api = await own_system.start()
+    own_system.standin.script("openai/gpt-4", *[{"hold": True, "after": 3}] * 3)
+    command = [sys.executable, CLIENT, "--url", own_system.url, "--message", "Hello", "--model", "openai/gpt-4"]
+    async with Terminal([*command, "--stream"], tmp_path) as terminal:
+        waiting = await Process.start(command, tmp_path / "waiting.log", {})
+        piped = await Process.start([*command, "--stream"], tmp_path / "piped.log", {})
+        await terminal.until("Cherry here (a")
+        await until(lambda: len(own_system.standin.ledger.calls) == 3)
+        await api.kill()
+        await terminal.until("trying again")
+        for process in (waiting, piped):
+            await process.until_output("trying again")
+        await own_system.start_api()
+        own_system.standin.release()
+        await terminal.until("(continue with --session-id)")
+        outputs = [terminal.seen]
+        for process in (waiting, piped):
+            assert await process.wait() == 0, process.output
+            outputs.append(process.output)
+        assert await terminal.ends() == 0
+    for output in outputs:
+        assert output.count("Cherry here (a") == 1, output
+        assert output.count("I remember 0 earlier messages.") == 1, output
+    assert len(own_system.standin.ledger.calls) == 3, "nothing was asked twice"
 
 
 async def test_a_service_that_is_down_is_told_in_one_line(client: Run) -> None:

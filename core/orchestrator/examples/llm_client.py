@@ -1,77 +1,79 @@
 """Talk to a running service from the command line.
 
     python core/orchestrator/examples/llm_client.py --message "Tell me a story" --persona-id cherry
+    python core/orchestrator/examples/llm_client.py --message "Tell me a story" --stream
     python core/orchestrator/examples/llm_client.py --mode direct --message "…" --system "You are a helpful AI expert."
 
-It needs nothing of this project but its HTTP API, so it may serve as a start for a client of your own.
+It needs nothing of this project but its HTTP API: the other files of this folder are all it uses, and may serve as a
+start for a client of your own.
 """
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 try:
-    import httpx
+    from core.orchestrator.examples.reply_reducer import Reply
+    from core.orchestrator.examples.service_client import DEFAULT_URL, Client, ClientError
+    from core.orchestrator.examples.terminal import GrowingText, clean, note_of
 except ModuleNotFoundError:
-    # Outside the project's environment, as in a second terminal: go on inside it, where httpx is.
+    # Outside the project's environment, as in a second terminal: go on inside it, where everything is.
     _python = Path(__file__).resolve().parents[3] / ".venv" / "bin" / "python"
     if not _python.exists() or Path(sys.prefix).resolve() == _python.parents[1].resolve():
-        sys.exit("error: httpx is not installed; 'make install' sets everything up")
+        sys.exit("error: the project is not installed; 'make install' sets everything up")
     os.execv(_python, [str(_python), *sys.argv])  # noqa: S606 - our own interpreter, our own arguments
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-# The service answers within its own deadline, after the turns before this one; a client need not be less patient.
-_READ_TIMEOUT_SECONDS = 900
+
+def _dim(line: str) -> None:
+    print(f"\x1b[2m{line}\x1b[0m" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-class ClientError(Exception):
-    """The service is not up, or refused the request; the message says so."""
+def _write(text: str) -> None:
+    print(text, end="", flush=True)  # noqa: T201
 
 
-def interact(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send a message to a persona and return the service's answer.
-
-    Raises:
-        ClientError: the service is not up, or refused the request.
-    """
-    return _post(url, "/api/llm/interact", body)
-
-
-def direct(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send messages straight to a model and return the service's answer.
-
-    Raises:
-        ClientError: the service is not up, or refused the request.
-    """
-    return _post(url, "/api/llm/direct", body)
+def send(client: Client, options: argparse.Namespace) -> dict[str, Any]:
+    """Send the message, wait, print the reply, and return the service's answer."""
+    body = body_of(options)
+    answer = client.interact(body) if options.mode == "interact" else client.direct(body)
+    text = answer["message"] if options.mode == "interact" else answer["content"]
+    if text is None:
+        raise ClientError(_ending(answer))
+    _write(f"{clean(text) if sys.stdout.isatty() else text}\n")
+    return answer
 
 
-def _post(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    try:
-        response = httpx.post(f"{url}{path}", json=body, timeout=httpx.Timeout(10, read=_READ_TIMEOUT_SECONDS))
-        answer = response.json()
-    except httpx.UnsupportedProtocol as error:
-        raise ClientError(f"{url} is not an http:// or https:// address") from error
-    except httpx.ConnectError as error:
-        raise ClientError(f"the service is not up at {url}; start it with 'make run', or name another --url") from error
-    except httpx.HTTPError as error:
-        raise ClientError(f"{url} did not answer: {error or type(error).__name__}") from error
-    except ValueError as error:
-        raise ClientError(f"{url} answered {response.status_code}, but not in JSON: is it another service?") from error
-    if response.is_error:
-        raise ClientError(_problem(response.status_code, answer))
-    result: dict[str, Any] = answer
-    return result
+def send_and_stream(client: Client, options: argparse.Namespace) -> dict[str, Any]:
+    """Send the message, show the reply as it comes, and return the interaction as it ended."""
+    reply = Reply()
+    stream = client.stream_interact if options.mode == "interact" else client.stream_direct
+    screen = GrowingText(_write, _dim) if sys.stdout.isatty() else None
+    client.notice = note_line = screen.note if screen else _dim
+    for event in stream(body_of(options), reply):
+        if (note := note_of(event)) is not None:
+            note_line(note)
+        if screen:
+            screen.show(reply.text)
+    if screen:
+        screen.end(reply.text)
+    answer = reply.response
+    if answer is None:
+        raise ClientError("the stream ended before the reply")
+    if answer["message"] is None:
+        raise ClientError(_ending(answer))
+    if not screen:
+        _write(f"{reply.text}\n")
+    if answer["status"] != "completed":
+        _dim(_ending(answer))
+    return answer
 
 
-def _problem(status: int, answer: dict[str, Any]) -> str:
-    lines = [f"{status} {answer.get('error_type', '')}: {answer.get('detail', answer)}"]
-    lines += [f"  {wrong['path']}: {wrong['detail']}" for wrong in answer.get("errors", [])[1:]]
-    if "interaction_id" in answer:
-        lines.append(f"  interaction: {answer['interaction_id']}")
-    return "\n".join(lines)
+def _ending(answer: dict[str, Any]) -> str:
+    error = answer["error"]
+    return clean(f"{error['type']}: {error['detail']}" if error else f"the reply is {answer['status']}")
 
 
 def describe(answer: dict[str, Any]) -> str:
@@ -92,7 +94,7 @@ def describe(answer: dict[str, Any]) -> str:
 
 
 def _with_version(answer: dict[str, Any]) -> str | None:
-    if "persona_name" not in answer:
+    if answer.get("persona_name") is None:
         return None
     return f"{answer['persona_name']} ({answer['persona_id']}, version {answer['persona_version']})"
 
@@ -115,7 +117,10 @@ def _outcome(attempt: dict[str, Any]) -> str:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Talk to a running service of the AI Orchestration System.")
+    parser = argparse.ArgumentParser(
+        description="Talk to a running service of the AI Orchestration System.",
+        epilog="After a lost connection the client goes on where it was; no message is answered twice.",
+    )
     parser.add_argument("--message", required=True, help="what to say")
     parser.add_argument("--mode", choices=("interact", "direct"), default="interact", help="default: interact")
     parser.add_argument("--persona-id", help="who answers; default: the service's own")
@@ -124,6 +129,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fallback-model", action="append", help="asked when the model fails; may be repeated")
     parser.add_argument("--user-id", default="user123", help="default: user123")
     parser.add_argument("--session-id", help="the conversation to continue; default: a new one")
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="show the reply as it comes, and on stderr what fails meanwhile; "
+        "where the output is no terminal, the reply is printed once, when it is whole",
+    )
     parser.add_argument("--url", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
     options = parser.parse_args(arguments)
     out_of_place = (
@@ -158,14 +169,15 @@ def body_of(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Send one message and print the reply."""
     options = parse_arguments()
-    send = interact if options.mode == "interact" else direct
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a model may say what a terminal cannot
     try:
-        answer = send(options.url.rstrip("/"), body_of(options))
+        with Client(options.url, notice=_dim) as client:
+            answer = (send_and_stream if options.stream else send)(client, options)
     except ClientError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("\nno longer waiting; the service finishes the reply all the same")
-    print(answer["message"] if options.mode == "interact" else answer["content"])  # noqa: T201
     print(f"\n{describe(answer)}")  # noqa: T201
 
 

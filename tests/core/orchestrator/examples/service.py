@@ -96,7 +96,8 @@ class Drop:
     """Drops the connection without an answer."""
 
 
-Step = Cut | Refuse | Drop
+Step = Cut | Refuse | Drop | None
+"""None: nothing goes wrong."""
 
 
 class Service:
@@ -115,6 +116,7 @@ class Service:
                 web.post("/api/llm/direct", self._converse),
                 web.get("/api/llm/interactions/{id}/stream", self._converse),
                 web.get("/api/llm/interactions/{id}", self._state),
+                web.get("/api/personas", self._personas),
             ]
         )
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -130,6 +132,10 @@ class Service:
 
     async def _state(self, _: web.Request) -> web.Response:
         return web.json_response(response(None, status=self.status))
+
+    async def _personas(self, _: web.Request) -> web.Response:
+        cherry = {"id": "cherry", "name": "Cherry", "description": "a friend.", "greeting": ""}
+        return web.json_response({"items": [cherry], "next_cursor": None})
 
     async def _converse(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else None

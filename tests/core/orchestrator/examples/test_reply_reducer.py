@@ -11,26 +11,20 @@ from tests.core.orchestrator.examples.service import INTERACTION_ID, numbered, t
 PIECES = st.lists(st.none() | st.text(min_size=1), max_size=20)
 
 
-@st.composite
-def connections(draw: st.DrawFn, length: int) -> list[range]:
-    """Draw which events each connection brings: it begins at or before the first one missing, and breaks anywhere."""
-    parts: list[range] = []
-    known = 0
-    while known < length:
-        start = draw(st.integers(0, known))
-        end = draw(st.integers(start, length))
-        parts.append(range(start, end))
-        known = max(known, end)
-    return parts
+CONNECTIONS = st.lists(st.tuples(st.integers(0, 10), st.integers(0, 10)), max_size=10)
+"""How many events each one repeats, and how many it brings before it breaks."""
 
 
-@given(data=st.data(), pieces=PIECES)
-def test_any_cuts_and_repeats_give_the_whole_reply_once(data: st.DataObject, pieces: list[str | None]) -> None:
+@given(pieces=PIECES, connections=CONNECTIONS)
+def test_any_cuts_and_repeats_give_the_whole_reply_once(
+    pieces: list[str | None], connections: list[tuple[int, int]]
+) -> None:
     events = told(*pieces)
     reply = Reply()
     new: list[dict[str, Any]] = []
-    for part in data.draw(connections(len(events))):
-        new += [events[place] for place in part if reply.add(events[place])]
+    for repeated, brought in [*connections, (0, len(events))]:
+        start = max(0, len(new) - repeated)
+        new += [event for event in events[start : start + brought] if reply.add(event)]
     assert new == events
     assert reply.response == events[-1]["response"]
     assert reply.text == events[-1]["response"]["message"]

@@ -1,0 +1,1 @@
+"""`orchestrator chat`: a conversation in a terminal. It knows the service's HTTP API, and nothing else of ours."""
