@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 import cli
 from core.orchestrator.calls.ledger import AttemptLedger
@@ -15,11 +16,11 @@ from core.orchestrator.clock import utc_now
 from core.orchestrator.contracts import PlannedCall, Usage
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.storage.database import open_database
-from tests.core.orchestrator.domain import QUICK, completion, opened
-from tests.harness import System
+from tests.core.orchestrator.domain import QUICK, begun, completion, opened
+from tests.harness import System, closed_run
 from tests.replay.record import HISTORIES
 
-COMMANDS = ("up", "worker", "api", "setup", "usage", "replay", "personas")
+COMMANDS = ("up", "worker", "api", "chat", "setup", "usage", "replay", "personas")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -42,10 +43,11 @@ def run(system: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.fixture
-async def reply(system: System) -> dict[str, Any]:
-    """An interaction that has ended."""
+async def reply(system: System, temporal: Client) -> dict[str, Any]:
+    """An interaction whose run has closed."""
     response = await system.interact(user_id="cli-user", model="openai/gpt-4", fallback_models=[])
     assert response.is_success, response.text
+    await closed_run(temporal, response.json()["workflow_id"])
     return dict(response.json())
 
 
@@ -57,8 +59,7 @@ async def unbilled(system: System) -> str:
     interaction_id = await opened(store, session_id="unbilled")
     for place, (cost, estimate) in enumerate([(0.5, None), (None, 0.1 + 0.2)]):
         call = PlannedCall(place=place, provider="openrouter", model="un/billed")
-        ordinal = await ledger.begin(interaction_id, call, utc_now())
-        assert isinstance(ordinal, int)
+        ordinal = await begun(ledger, interaction_id, call, utc_now())
         answer = completion(usage=Usage(cost_usd=cost))
         await ledger.succeed(interaction_id, place, ordinal, answer, QUICK, estimated_cost_usd=estimate)
     await database.close()
@@ -186,6 +187,12 @@ def test_what_cannot_be_replayed_is_one_clear_line(
     status, output, errors = run("replay", *arguments)
     assert (status, output, len(errors.splitlines())) == (code, "", 1), errors
     assert errors.startswith(f"error: {message}")
+
+
+async def test_a_chat_with_nobody_is_one_clear_line(run: Run, system: System) -> None:
+    arguments = ("chat", "--url", system.url, "--persona-id", "nobody")
+    # The chat blocks while it waits for the service, which is a process of its own: no harm.
+    assert run(*arguments) == (1, "", "error: there is no persona 'nobody'; there are cherry, karen, sophia\n")
 
 
 def test_an_unknown_command_is_told(run: Run) -> None:
