@@ -9,9 +9,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, FailureError
 
-from core.orchestrator.errors import OrchestratorError, StorageUnavailableError
+from core.orchestrator.errors import OrchestratorError, StorageUnavailableError, UnknownResourceError
 from core.orchestrator.foreign import must_go_on
 from core.orchestrator.providers.untrusted import one_line
 
@@ -41,4 +41,7 @@ def only_storage_is_retried() -> Iterator[None]:
 
 
 def _final(message: str, error: BaseException) -> ApplicationError:
-    return ApplicationError(message, type=type(error).__name__, non_retryable=True)
+    # An interaction that was erased while a step was under way is nobody's mistake, and no alarm in the log.
+    benign = isinstance(error, UnknownResourceError)
+    category = ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED
+    return ApplicationError(message, type=type(error).__name__, non_retryable=True, category=category)

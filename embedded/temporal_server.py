@@ -26,6 +26,8 @@ _START_SECONDS = 60
 _PAUSE_SECONDS = 0.1
 _POLLS_PER_SECOND = 1000
 _QUICK_QUEUES = ("transferProcessorMaxPollRPS", "timerProcessorMaxPollRPS", "visibilityProcessorMaxPollRPS")
+_ACKNOWLEDGED_EVERY = "1s"
+"""A run that is deleted goes only after this: by default it and its history stay for another half a minute."""
 _KINDS = {
     IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: "Keyword",
     IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST: "KeywordList",
@@ -75,6 +77,7 @@ def _command(settings: Settings) -> list[str]:
         command += ["--sqlite-pragma", pragma]
     for name in _QUICK_QUEUES:
         command += ["--dynamic-config-value", f"history.{name}={_POLLS_PER_SECOND}"]
+    command += ["--dynamic-config-value", f'history.transferProcessorUpdateAckInterval="{_ACKNOWLEDGED_EVERY}"']
     for name, kind in SEARCH_ATTRIBUTES.items():
         command += ["--search-attribute", f"{name}={_KINDS[kind]}"]
     return command

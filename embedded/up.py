@@ -106,6 +106,7 @@ async def _serve(
         application.catalogue.kept_fresh(),
         running(build_worker(application, client, grace), grace),
         looking_back(application, client),
+        application.trimmer.kept_trimmed(),
     ):
         console.print(f"[green]✓[/green] worker on task queue '{settings.TASK_QUEUE}'")
         front = create_app(application, client)

@@ -1,19 +1,43 @@
-"""Conversations: `/api/sessions`."""
+"""Conversations: `/api/sessions`. A client may call one what it likes, also something with a slash."""
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.convertors import StringConvertor, register_url_convertor
 
-from api.dependencies import App
-from api.fields import Cursor, Identifier, PageSize, SessionId
-from api.pages import Page
+from api.dependencies import App, Eraser
+from api.fields import Cursor, Identifier, PageSize, SessionCursor, SessionId
+from api.pages import Page, cursor_of, place_of
 from api.strict_route import StrictRoute
-from core.orchestrator.memory.conversations import StoredMessage
+from core.orchestrator.memory.conversations import StoredMessage, StoredSession
+
+
+class _SessionConvertor(StringConvertor):
+    """Any name, save that a path to a session's messages is none."""
+
+    regex = ".+(?<!/messages)"
+
+
+register_url_convertor("session", _SessionConvertor())
 
 router = APIRouter(prefix="/api/sessions", tags=["sessions"], route_class=StrictRoute)
 
 
-@router.get("/{session_id}/messages", summary="What was said, oldest first")
+@router.get("", summary="A user's conversations, newest first")
+async def sessions(
+    application: App,
+    user_id: Annotated[Identifier, Query(description="Whose sessions.")],
+    cursor: SessionCursor = None,
+    limit: PageSize = 50,
+) -> Page[StoredSession]:
+    """Return one page of the sessions of a user; it stays what it is while others are begun."""
+    after = None if cursor is None else place_of(cursor)
+    found = await application.conversations.sessions(user_id, after=after, limit=limit + 1)
+    return Page.of(found, limit, lambda session: cursor_of(session.place))
+
+
+@router.get("/{session_id:session}/messages", summary="What was said, oldest first")
 async def messages(
     session_id: SessionId,
     application: App,
@@ -24,3 +48,16 @@ async def messages(
     """Return one page of a session's transcript."""
     found = await application.conversations.transcript(session_id, user_id=user_id, after=cursor, limit=limit + 1)
     return Page.of(found, limit, lambda message: str(message.sequence))
+
+
+@router.delete("/{session_id:session}", status_code=HTTPStatus.NO_CONTENT, summary="Erase a conversation")
+async def erase(
+    session_id: SessionId,
+    erasure: Eraser,
+    user_id: Annotated[Identifier | None, Query(description="Whose session it must be.")] = None,
+) -> None:
+    """End what still runs in a session, and remove its messages, replies, logs and workflow histories.
+
+    What was used stays in the usage report, as numbers. After a 503 the same request goes on where this one stopped.
+    """
+    await erasure.erase_session(session_id, user_id)

@@ -22,7 +22,11 @@ class Runs(Protocol):
     """The port to Temporal."""
 
     async def state(self, workflow_id: str) -> RunState:
-        """Return what Temporal knows of a workflow; RUNNING when it cannot be asked."""
+        """Return what Temporal knows of a workflow.
+
+        Raises:
+            WorkflowServiceUnavailableError: Temporal did not answer.
+        """
 
     async def reconcile(self, interaction_id: str) -> None:
         """Have what the broken calls of an interaction cost looked up in the background.

@@ -39,7 +39,8 @@ class UsageSum(Contract):
     """One group's usage."""
 
     key: str | None
-    """The user, model, persona or day (UTC); null for completions without a persona, and for the total."""
+    """The user, model, persona or day (UTC); null for users who were erased, for completions without a persona, and for
+    the total."""
     interactions: int
     calls: int
     """Calls to models, failed ones included."""

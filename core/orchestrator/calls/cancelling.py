@@ -81,14 +81,16 @@ class CancelWatch:
         self._watch = watch
 
     async def wanted(self) -> None:
-        """Return as soon as the interaction is to end.
+        """Return as soon as the interaction is to end, or is gone.
 
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        query = select(interactions.c.cancelling).where(interactions.c.interaction_id == self._interaction_id)
+        goes_on = select(interactions.c.interaction_id).where(
+            interactions.c.interaction_id == self._interaction_id, interactions.c.cancelling.is_(None)
+        )
         while True:
             await self._watch.changed()
             async with self._database.read() as connection:
-                if await connection.scalar(query) is not None:
+                if await connection.scalar(goes_on) is None:
                     return

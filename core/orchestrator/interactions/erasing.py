@@ -8,7 +8,7 @@ session goes in one transaction: nobody ever meets a half of one, and a message 
 import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, delete, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,8 +37,9 @@ from core.orchestrator.storage.tables import (
 
 _DELETIONS_AT_A_TIME = 16
 _AT_A_TIME = 100
-_LOOKS_AT_CALLS, _LOOK_EVERY_SECONDS = 50, 0.02
+_FAREWELL = timedelta(seconds=1)
 """So long a call that runs may take to stop, and to write down what it has used."""
+_LOOKS_AT_CALLS = 50
 _SAID = ("detail", "error_code", "generation_id", "answered_model", "upstream_provider")
 """What came from outside about a call: texts, and the name under which the provider has the same texts."""
 
@@ -47,14 +48,25 @@ class Erasure:
     """Erases sessions and users."""
 
     def __init__(
-        self, database: Database, store: InteractionStore, runs: Runs, events: EventBus, clock: Clock = utc_now
+        self,
+        database: Database,
+        store: InteractionStore,
+        runs: Runs,
+        events: EventBus,
+        *,
+        clock: Clock = utc_now,
+        farewell: timedelta = _FAREWELL,
     ) -> None:
-        """Erase from `database` and from `runs`; what has not ended is ended in `store`, and told to `events`."""
+        """Erase from `database` and from `runs`; what has not ended is ended in `store`, and told to `events`.
+
+        A call that has not stopped after `farewell` is taken for lost with its worker.
+        """
         self._database = database
         self._store = store
         self._runs = runs
         self._events = events
         self._clock = clock
+        self._farewell = farewell
 
     async def erase_session(self, session_id: str, user_id: str | None = None) -> None:
         """Erase a session with its interactions; the numbers of what was used stay its user's.
@@ -139,7 +151,7 @@ class Erasure:
         for _ in range(_LOOKS_AT_CALLS):
             if not interaction_ids or not await self._read(running.limit(1)):
                 return
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            await asyncio.sleep(self._farewell.total_seconds() / _LOOKS_AT_CALLS)
 
     async def _delete_runs(self, interaction_ids: Collection[str]) -> None:
         waiting = iter([name(one) for one in interaction_ids for name in (workflow_id_of, reconciliation_id_of)])

@@ -1,11 +1,14 @@
 """Following an interaction: what a client may watch of it, from any event on, as often as it likes.
 
 The database is the buffer between a call and its readers: a reader takes so many events at a time as it can handle, and
-one that is slow, or comes late, costs nothing. Whatever a reader has seen before, what it is given here leaves it with
+one that is slow, or comes late, costs nothing. A crowd of readers takes turns, so that it never holds all connections
+to the database, nor is refused for want of one. Whatever a reader has seen before, what it is given here leaves it with
 the stored reply: where the log has nothing to show any more, it is told to forget its text and given the whole.
 """
 
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -26,6 +29,7 @@ from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import WAKE, interactions, reply_events
 
 _BATCH = 100
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +47,34 @@ class ReplyFollower:
     """Reads what happens to interactions, event by event."""
 
     def __init__(self, database: Database, batch: int = _BATCH) -> None:
-        """Read at most `batch` events of `database` at a time."""
+        """Read at most `batch` events of `database` at a time; share one follower among all readers of a process."""
         self._database = database
         self._batch = batch
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def watch(self, interaction_id: str) -> AbstractAsyncContextManager[Watch]:
         """Return a watch that tells when there may be something to read."""
         return self._database.changes.watch(reply_topic(interaction_id))
 
-    async def attach(self, interaction_id: str) -> None:
+    async def attach(self, interaction_id: str) -> bool:
         """Let the events of an open interaction be logged from now on; of one that nobody watched, they were not.
+
+        Returns:
+            Whether it was open.
 
         Raises:
             UnknownResourceError: there is none of that id.
             StorageUnavailableError: the database did not answer.
         """
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             row = known(await find_row(connection, interaction_id), interaction_id)
-        if row.watched or row.ended_at is not None:
-            return
-        unwatched = interactions.c.interaction_id == interaction_id, interactions.c.ended_at.is_(None)
-        async with self._database.write() as connection:
-            await connection.execute(update(interactions).where(*unwatched).values(watched=True))
+        if row.ended_at is not None:
+            return False
+        if not row.watched:
+            still_open = interactions.c.interaction_id == interaction_id, interactions.c.ended_at.is_(None)
+            async with self._turns, self._database.write() as connection:
+                await connection.execute(update(interactions).where(*still_open).values(watched=True))
+        return True
 
     async def has_ended(self, interaction_id: str) -> bool:
         """Return whether an interaction has ended.
@@ -74,7 +84,7 @@ class ReplyFollower:
             StorageUnavailableError: the database did not answer.
         """
         query = select(interactions.c.ended_at).where(interactions.c.interaction_id == interaction_id)
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             row = known((await connection.execute(query)).one_or_none(), interaction_id)
         return row.ended_at is not None
 
@@ -85,7 +95,7 @@ class ReplyFollower:
             UnknownResourceError: there is none of that id.
             StorageUnavailableError: the database did not answer.
         """
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             events = list(await read_events(connection, interaction_id, after, self._batch))
             if events and events[-1].type not in TERMINAL_TYPES:
                 return Batch(events, more=len(events) == self._batch)
@@ -93,6 +103,11 @@ class ReplyFollower:
             if not InteractionStatus(row.status).is_final:
                 return Batch([])
             return Batch(await _with_the_end(connection, interaction_id, after, events[:-1]), last=True)
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._turns, self._database.read() as connection:
+            yield connection
 
 
 async def _with_the_end(

@@ -16,7 +16,7 @@ from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling
-from core.orchestrator.calls.ledger import LOST_CALL, close_open_calls
+from core.orchestrator.calls.lost import LOST_CALL, close_open_calls
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.calls.texts import read_cancelled_text
 from core.orchestrator.contracts import (

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Contract, InteractionStatus, MemoryWindow, Message
@@ -79,8 +80,31 @@ class StoredMessage(Contract):
     """UTC."""
 
 
+class SessionPlace(NamedTuple):
+    """A session's place in the list of its user's sessions."""
+
+    created_at: datetime
+    session_id: str
+
+
+class StoredSession(Contract):
+    """A conversation of a user."""
+
+    session_id: str
+    user_id: str
+    created_at: datetime
+    """UTC."""
+    turns: int
+    """How many messages the user has sent to it."""
+
+    @property
+    def place(self) -> SessionPlace:
+        """Where the list of the user's sessions goes on after it."""
+        return SessionPlace(self.created_at, self.session_id)
+
+
 class Conversations:
-    """Reads the messages of sessions."""
+    """Reads sessions and their messages."""
 
     def __init__(self, database: Database) -> None:
         """Read from `database`."""
@@ -118,11 +142,7 @@ class Conversations:
             SessionOwnershipError: it belongs to another user.
         """
         async with self._database.read() as connection:
-            owner = await connection.scalar(select(sessions.c.user_id).where(sessions.c.session_id == session_id))
-            if owner is None:
-                raise UnknownResourceError("session", session_id)
-            if user_id not in (None, owner):
-                raise SessionOwnershipError(f"session '{session_id}' belongs to another user")
+            await owner_of(connection, session_id, user_id)
             rows = await connection.execute(
                 select(messages, interactions.c.status)
                 .join(interactions, interactions.c.interaction_id == messages.c.interaction_id)
@@ -131,3 +151,42 @@ class Conversations:
                 .limit(limit)
             )
             return [StoredMessage.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - documented API
+
+    async def sessions(self, user_id: str, *, after: SessionPlace | None, limit: int) -> Sequence[StoredSession]:
+        """Return the sessions of a user, newest first.
+
+        Args:
+            user_id: whose sessions.
+            after: only sessions that come later in the list, which need not hold this one any more.
+            limit: at most so many.
+        """
+        query = select(sessions).where(sessions.c.user_id == user_id)
+        if after is not None:
+            query = query.where(
+                sessions.c.created_at <= after.created_at,
+                or_(sessions.c.created_at < after.created_at, sessions.c.session_id < after.session_id),
+            )
+        query = query.order_by(sessions.c.created_at.desc(), sessions.c.session_id.desc()).limit(limit)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query)
+            return [StoredSession.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - documented API
+
+
+async def owner_of(connection: AsyncConnection, session_id: str, user_id: str | None = None) -> str:
+    """Return whose session it is.
+
+    Args:
+        connection: an open transaction.
+        session_id: the session.
+        user_id: whose it must be; None where that is settled otherwise.
+
+    Raises:
+        UnknownResourceError: there is no such session.
+        SessionOwnershipError: it belongs to another user.
+    """
+    owner: str | None = await connection.scalar(select(sessions.c.user_id).where(sessions.c.session_id == session_id))
+    if owner is None:
+        raise UnknownResourceError("session", session_id)
+    if user_id not in (None, owner):
+        raise SessionOwnershipError(f"session '{session_id}' belongs to another user")
+    return owner

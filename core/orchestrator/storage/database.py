@@ -148,6 +148,7 @@ def _configure(dbapi_connection: Any, _record: Any) -> None:
         "journal_mode=wal",
         "synchronous=full",  # a reply that was answered survives a power cut
         "foreign_keys=on",
+        "secure_delete=on",  # what was erased is not left lying in the file
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -170,7 +170,7 @@ async def test_from_the_first_reader_on_events_are_logged(
     database: Database, store: InteractionStore, ledger: AttemptLedger, follower: ReplyFollower
 ) -> None:
     interaction_id = await opened(store, watched=False)
-    await follower.attach(interaction_id)
+    assert await follower.attach(interaction_id)
     assert await watched(database, interaction_id)
     await say(database, interaction_id, "there")  # the beginning was said while nobody watched
     await answered(store, ledger, interaction_id, TEXT)
@@ -183,7 +183,7 @@ async def test_a_reader_of_what_has_ended_changes_nothing(
     database: Database, store: InteractionStore, ledger: AttemptLedger, follower: ReplyFollower
 ) -> None:
     interaction_id = await ended(store, ledger, watched=False)
-    await follower.attach(interaction_id)
+    assert not await follower.attach(interaction_id)
     assert not await watched(database, interaction_id)
 
 

@@ -1,0 +1,404 @@
+"""What is erased is gone wherever it stood, and no step under way brings it back; what was used is counted on."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from core.orchestrator.calls.cancelling import Cancellations
+from core.orchestrator.calls.ledger import AttemptLedger
+from core.orchestrator.calls.reconciliation import Reconciliation
+from core.orchestrator.contracts import (
+    CompletionRequest,
+    InteractionError,
+    InteractionStatus,
+    PlannedCall,
+    StoreResults,
+    Usage,
+)
+from core.orchestrator.errors import (
+    ErrorType,
+    LLMProviderServiceError,
+    SessionOwnershipError,
+    UnknownResourceError,
+    WorkflowServiceUnavailableError,
+)
+from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionCancelled, InteractionEvent, TextDelta
+from core.orchestrator.interactions.erasing import Erasure
+from core.orchestrator.interactions.opening import IdempotencyKey, Opening
+from core.orchestrator.interactions.results import Results
+from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
+from core.orchestrator.memory.conversations import Conversations
+from core.orchestrator.personas.library import PersonaLibrary
+from core.orchestrator.providers.base import LLMProvider
+from core.orchestrator.registry import Registry
+from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import attempts, erased_interactions, interactions
+from core.orchestrator.usage import GroupBy, UsageReport, UsageReports
+from tests.core.orchestrator.agents.personas import persona
+from tests.core.orchestrator.domain import (
+    CALL,
+    NOON,
+    PROMPT,
+    QUICK,
+    FakeRuns,
+    answered,
+    begun,
+    completion,
+    new_id,
+    opened,
+    opened_watched,
+    request,
+    talked,
+)
+
+SECRET = "my cat is called Rumpelstilzchen"
+BILL = Usage(prompt_tokens=10, completion_tokens=5, total_tokens=15, cost_usd=0.25)
+OTHER = PlannedCall(place=1, provider="openrouter", model="b/model")
+
+
+@dataclass
+class ErasingRuns(FakeRuns):
+    """Runs whose deletion a test may refuse, or do something during."""
+
+    refuse: int = 0
+    """So many of them are deleted before Temporal is away."""
+    meanwhile: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
+
+    async def delete(self, workflow_id: str) -> None:
+        while self.meanwhile:
+            await self.meanwhile.pop()()
+        if self.refuse and len(self.deleted) >= self.refuse:
+            raise WorkflowServiceUnavailableError("Temporal does not answer")
+        await super().delete(workflow_id)
+
+
+@dataclass
+class Attic:
+    """What is kept, and who clears it."""
+
+    database: Database
+    store: InteractionStore
+    ledger: AttemptLedger
+    path: Path
+    runs: ErasingRuns = field(default_factory=ErasingRuns)
+    events: list[InteractionEvent] = field(default_factory=list)
+
+    @property
+    def erasure(self) -> Erasure:
+        return self.erasure_with(farewell=timedelta(milliseconds=10))
+
+    def erasure_with(self, farewell: timedelta) -> Erasure:
+        bus = EventBus()
+        bus.subscribe(EVERY_EVENT, self.events.append)
+        return Erasure(self.database, self.store, self.runs, bus, farewell=farewell)
+
+    @property
+    def reconciliation(self) -> Reconciliation:
+        return Reconciliation(self.database, Registry("provider", LLMProvider), self.runs)  # type: ignore[type-abstract]
+
+    @property
+    def results(self) -> Results:
+        return Results(
+            store=self.store,
+            ledger=self.ledger,
+            personas=PersonaLibrary([persona()]),
+            agents=Registry("agent", object),  # type: ignore[arg-type]
+            events=EventBus(),
+            runs=self.runs,
+            reconciliation=self.reconciliation,
+        )
+
+    async def turn(self, message: str = SECRET, **fields: str) -> str:
+        """A turn with a broken call, an answer and a bill."""
+        interaction_id = await opened_watched(self.store, message, **fields)
+        await self.store.take_place(interaction_id, 0)
+        await self.store.save_prompt(interaction_id, PROMPT, {"said": SECRET}, persona_name="Cherry")
+        ordinal = await begun(self.ledger, interaction_id)
+        await self.ledger.show(TextDelta(interaction_id=interaction_id, attempt=ordinal, delta=SECRET))
+        error = LLMProviderServiceError(SECRET, error_code=SECRET, generation_id=f"gen-{SECRET}", may_be_billed=True)
+        await self.ledger.fail(interaction_id, ordinal, error, QUICK, partial=SECRET, estimated_cost_usd=0.5)
+        await answered(self.store, self.ledger, interaction_id, SECRET, call=OTHER, usage=BILL)
+        return interaction_id
+
+    async def usage(self, group_by: GroupBy = GroupBy.MODEL) -> UsageReport:
+        return await UsageReports(self.database).report(group_by)
+
+    async def count(self, status: InteractionStatus | None = None) -> int:
+        query = select(func.count()).select_from(interactions)
+        if status is not None:
+            query = query.where(interactions.c.status == status)
+        async with self.database.read() as connection:
+            return await connection.scalar(query) or 0
+
+    def holds(self, text: str) -> list[str]:
+        """The tables that hold a text anywhere, and the file, where its bytes are left in it."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            found = [
+                name for name in tables if any(text in str(row) for row in connection.execute(f"SELECT * FROM {name}"))
+            ]
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return [*found, *(["the file"] if text.encode() in self.path.read_bytes() else [])]
+
+
+@pytest.fixture
+def attic(database: Database, store: InteractionStore, ledger: AttemptLedger, database_path: Path) -> Attic:
+    return Attic(database, store, ledger, database_path)
+
+
+# --- what goes, and what stays ---
+
+
+async def test_a_session_goes_with_all_that_was_said_in_it(attic: Attic) -> None:
+    erased = [await attic.turn(session_id="s1"), await attic.turn(session_id="s1")]
+    kept = await talked(attic.store, attic.ledger, "something else", "indeed", session_id="s2")
+    assert set(attic.holds(SECRET)) > {"messages", "prompts", "completions", "partials", "reply_events", "attempts"}
+    await attic.erasure.erase_session("s1")
+    assert attic.holds(SECRET) == []
+    assert attic.holds("s1") == []
+    for interaction_id in erased:
+        with pytest.raises(UnknownResourceError):
+            await attic.store.view(interaction_id)
+    assert (await attic.store.view(kept)).message == "indeed"
+    assert sorted(attic.runs.deleted) == sorted(
+        f"{kind}-{interaction_id}" for kind in ("interaction", "reconcile") for interaction_id in erased
+    )
+
+
+async def test_a_user_goes_with_sessions_completions_and_name(attic: Attic) -> None:
+    for session_id in ("s1", "s2"):
+        await attic.turn(session_id=session_id, user_id="rapunzel")
+    bare = CompletionRequest(interaction_id=new_id(), user_id="rapunzel")
+    key = Opening(key=IdempotencyKey("key-of-rapunzel", "fingerprint"))
+    await attic.store.open_completion(bare, PROMPT, key)
+    await attic.turn("hello", session_id="bob's", user_id="bob")
+    await attic.erasure.erase_user("rapunzel")
+    assert attic.holds("rapunzel") == []
+    assert await attic.count() == 1
+    assert len(attic.runs.deleted) == 6
+    assert await Conversations(attic.database).sessions("bob", after=None, limit=10)
+
+
+@pytest.mark.parametrize("what", ["session", "user"])
+async def test_what_was_used_is_counted_on(attic: Attic, what: str) -> None:
+    for session_id, user_id in (("s1", "ada"), ("s2", "ada"), ("s3", "bob")):
+        await attic.turn(session_id=session_id, user_id=user_id)
+    groups = [await attic.usage(group) for group in (GroupBy.MODEL, GroupBy.PERSONA, GroupBy.DAY)]
+    users = (await attic.usage(GroupBy.USER)).items
+    if what == "session":
+        await attic.erasure.erase_session("s1")
+        names = {"ada": "ada", "bob": "bob"}
+    else:
+        await attic.erasure.erase_user("ada")
+        names = {"ada": None, "bob": "bob"}
+    assert [await attic.usage(group) for group in (GroupBy.MODEL, GroupBy.PERSONA, GroupBy.DAY)] == groups
+    expected = [one.model_copy(update={"key": names[one.key or ""]}) for one in users]
+    assert (await attic.usage(GroupBy.USER)).items == expected
+
+
+async def test_the_numbers_of_a_session_that_was_erased_before_are_nobodys_with_their_user(attic: Attic) -> None:
+    await attic.turn(session_id="s1")
+    await attic.erasure.erase_session("s1")
+    assert [one.key for one in (await attic.usage(GroupBy.USER)).items] == ["ada"]
+    await attic.erasure.erase_user("ada")
+    assert [one.key for one in (await attic.usage(GroupBy.USER)).items] == [None]
+    with pytest.raises(UnknownResourceError, match="ada"):
+        await attic.erasure.erase_user("ada")
+
+
+async def test_what_is_erased_is_its_owners_and_there(attic: Attic) -> None:
+    await attic.turn(session_id="s1")
+    with pytest.raises(SessionOwnershipError):
+        await attic.erasure.erase_session("s1", "eve")
+    with pytest.raises(UnknownResourceError):
+        await attic.erasure.erase_session("s2", "ada")
+    with pytest.raises(UnknownResourceError):
+        await attic.erasure.erase_user("eve")
+    assert await attic.count() == 1
+    await attic.erasure.erase_session("s1", "ada")
+    with pytest.raises(UnknownResourceError):
+        await attic.erasure.erase_session("s1", "ada")
+
+
+async def test_a_key_that_was_erased_is_free_again(attic: Attic) -> None:
+    opening = Opening(key=IdempotencyKey("key", "fingerprint"))
+    await attic.store.open_turn(request(), opening)
+    await attic.erasure.erase_session("s1")
+    assert not (await attic.store.open_turn(request(), opening)).replayed
+
+
+async def test_many_completions_go_in_several_transactions(attic: Attic) -> None:
+    one = {"kind": "direct", "user_id": "ada", "status": "completed", "request": {}, "created_at": NOON}
+    async with attic.database.write() as connection:
+        rows = [one | {"interaction_id": new_id(), "ended_at": NOON} for _ in range(250)]
+        await connection.execute(insert(interactions), rows)
+    await attic.erasure.erase_user("ada")
+    assert await attic.count() == 0
+
+
+# --- what goes on meanwhile ---
+
+
+async def test_what_has_not_ended_is_ended_first_and_told(attic: Attic) -> None:
+    running, queued = await opened(attic.store), await opened(attic.store)
+    await attic.store.take_place(running, 0)
+    ordinal = await begun(attic.ledger, running)
+
+    async def stop() -> None:
+        """The call, woken by the mark, writes down what it has used."""
+        await cancellation.wanted()
+        error = LLMProviderServiceError("cancelled", error_type=ErrorType.CANCELLED, may_be_billed=True)
+        assert await attic.ledger.fail(running, ordinal, error, QUICK, estimated_cost_usd=0.5)
+
+    states: list[int] = []
+
+    async def look() -> None:
+        states.append(await attic.count(InteractionStatus.CANCELLED))
+
+    attic.runs.meanwhile.append(look)
+    async with Cancellations(attic.database).watch(running) as cancellation:
+        await asyncio.gather(attic.erasure_with(farewell=timedelta(seconds=30)).erase_session("s1"), stop())
+    assert states == [2]
+    assert {event.interaction_id for event in attic.events} == {running, queued}
+    assert all(isinstance(event, InteractionCancelled) for event in attic.events)
+    assert (await attic.usage()).total.estimated_cost_usd == 0.5
+
+
+async def test_a_call_whose_worker_is_lost_is_waited_for_a_moment_only(attic: Attic) -> None:
+    interaction_id = await opened(attic.store)
+    await begun(attic.ledger, interaction_id)
+    await attic.erasure.erase_user("ada")
+    assert await attic.count() == 0
+    assert (await attic.usage()).total.unknown_cost_calls == 1
+
+
+async def test_no_step_under_way_brings_an_erased_turn_back(attic: Attic) -> None:
+    asked = request(SECRET)
+    await attic.store.open_turn(asked)
+    interaction_id = asked.interaction_id
+    ordinal = await begun(attic.ledger, interaction_id)
+    await attic.erasure.erase_session("s1")
+    with pytest.raises(UnknownResourceError):
+        await attic.store.open_turn(asked, Opening(watched=True))
+    with pytest.raises(UnknownResourceError):
+        await attic.store.take_place(interaction_id, 0)
+    with pytest.raises(UnknownResourceError):
+        await attic.store.save_prompt(interaction_id, PROMPT, {})
+    assert await attic.ledger.begin(interaction_id, CALL, NOON) is None
+    assert not await attic.ledger.show(TextDelta(interaction_id=interaction_id, attempt=ordinal, delta=SECRET))
+    assert not await attic.ledger.succeed(interaction_id, 0, ordinal, completion(SECRET), QUICK)
+    assert not await attic.ledger.fail(interaction_id, ordinal, LLMProviderServiceError(SECRET), QUICK, partial=SECRET)
+    await attic.ledger.identify(interaction_id, ordinal, SECRET)
+    assert attic.holds(SECRET) == []
+
+
+async def test_a_run_that_began_while_its_turn_was_erased_is_deleted_when_it_ends(attic: Attic) -> None:
+    asked = request()
+    await attic.store.open_turn(asked)
+    await attic.erasure.erase_session("s1")
+    attic.runs.deleted.clear()
+    error = InteractionError(type=ErrorType.UNAVAILABLE, detail="unknown interaction")
+    with pytest.raises(UnknownResourceError):
+        await attic.results.keep(StoreResults(interaction_id=asked.interaction_id, error=error))
+    assert attic.runs.deleted == [f"interaction-{asked.interaction_id}"]
+    with pytest.raises(UnknownResourceError):  # a restored backup knows nothing of it: its history is all there is
+        await attic.results.keep(StoreResults(interaction_id=new_id(), error=error))
+    assert len(attic.runs.deleted) == 1
+
+
+async def test_a_bill_that_is_looked_for_after_all_is_looked_for_in_vain(attic: Attic) -> None:
+    interaction_id = await attic.turn()
+    await attic.erasure.erase_session("s1")
+    attic.runs.deleted.clear()
+    assert not (await attic.reconciliation.look(interaction_id)).again
+    assert attic.runs.deleted == [f"reconcile-{interaction_id}"]
+    await attic.reconciliation.begin_overdue()
+    assert attic.runs.reconciled == []
+
+
+async def test_a_turn_that_comes_during_the_erasure_goes_too_or_opens_the_session_anew(attic: Attic) -> None:
+    await attic.turn()
+    late = request("late")
+    attic.runs.meanwhile.append(lambda: attic.store.open_turn(late))
+    await attic.erasure.erase_session("s1")
+    assert await attic.count() == 0
+    assert f"interaction-{late.interaction_id}" in attic.runs.deleted
+    anew = await opened(attic.store, "Hello again")
+    [session] = await Conversations(attic.database).sessions("ada", after=None, limit=10)
+    assert (session.session_id, session.turns) == ("s1", 1)
+    assert (await attic.store.take_place(anew, 1000)).messages == 0
+
+
+async def test_no_turn_is_erased_before_it_has_ended(attic: Attic) -> None:
+    late = request("late")
+
+    class Busy(InteractionStore):
+        async def end(self, interaction_id: str, ending: Ending) -> Ended:
+            await self.open_turn(late)  # just too late to be ended with the first
+            return await super().end(interaction_id, ending)
+
+    attic.store = Busy(attic.database)
+    first = await opened(attic.store)
+    await attic.erasure.erase_session("s1")
+    assert [event.interaction_id for event in attic.events] == [first, late.interaction_id]
+    assert await attic.count() == 0
+
+
+async def test_a_session_that_somebody_else_opens_under_the_same_name_is_left_alone(attic: Attic) -> None:
+    await attic.turn()
+
+    async def erase_and_open() -> None:
+        await attic.erasure.erase_session("s1")
+        await opened(attic.store, "mine", user_id="bob")
+
+    attic.runs.meanwhile.append(erase_and_open)
+    await attic.erasure.erase_session("s1")
+    [session] = await Conversations(attic.database).sessions("bob", after=None, limit=10)
+    assert session.turns == 1
+    assert await attic.count() == 1
+
+
+async def test_erasing_twice_at_once_erases_once(attic: Attic) -> None:
+    for session_id in ("s1", "s2", "s3"):
+        await attic.turn(session_id=session_id)
+        await opened(attic.store, session_id=session_id)
+    await asyncio.gather(*(attic.erasure.erase_user("ada") for _ in range(4)))
+    assert await attic.count() == 0
+    async with attic.database.read() as connection:
+        assert await connection.scalar(select(func.count()).select_from(erased_interactions)) == 6
+        assert await connection.scalar(select(func.count(attempts.c.user_id))) == 0
+
+
+# --- without Temporal ---
+
+
+async def test_an_erasure_that_breaks_off_leaves_whole_sessions_and_is_taken_up_again(attic: Attic) -> None:
+    for session_id in ("s1", "s2", "s3"):
+        await attic.turn(session_id=session_id)
+        await opened(attic.store, session_id=session_id)
+    attic.runs.refuse = 5
+    with pytest.raises(WorkflowServiceUnavailableError):
+        await attic.erasure.erase_user("ada")
+    left = await Conversations(attic.database).sessions("ada", after=None, limit=10)
+    assert 0 < len(left) < 3
+    for session in left:
+        spoken = await Conversations(attic.database).transcript(session.session_id, user_id="ada", after=0, limit=10)
+        assert [message.sequence for message in spoken] == [1, 2, 3]
+    assert await attic.count(InteractionStatus.QUEUED) == 0
+    attic.runs.refuse = 0
+    await attic.erasure.erase_user("ada")
+    assert await attic.count() == 0
+
+
+async def test_readers_of_an_erased_reply_are_woken(attic: Attic) -> None:
+    interaction_id = await attic.turn()
+    async with attic.database.changes.watch(f"reply:{interaction_id}") as watch:
+        await attic.erasure.erase_session("s1")
+        assert await watch.changed(5)
