@@ -42,7 +42,8 @@ async def show_first_interaction(settings: Settings, ui_url: str | None, console
         "API docs": f"{url}/docs",
         "why this reply": f"curl {url}/api/llm/interactions/{answer['interaction_id']}/explain",
         "talk by curl": f"curl {url}/api/llm/interact -H 'content-type: application/json' -d '{talk}'",
-        "talk by client": f"{by_client} --persona-id sophia",
+        "talk by client": f"{by_client} --persona-id sophia --stream",
+        "chat": f".venv/bin/orchestrator chat{client_url}",
         "see a fallback": f"{by_client} --model standin/down --fallback-model openai/gpt-4o",
     }
     console.print("\n[bold]What to try next[/bold]")
