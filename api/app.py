@@ -12,9 +12,11 @@ from temporalio.client import Client
 
 from api.problems import PROBLEM_RESPONSES, PROBLEM_SCHEMAS, add_problem_handlers
 from api.readiness import ReadinessCheck
-from api.routes import catalogue, health, interactions, llm, models, sessions, usage
+from api.routes import catalogue, health, interactions, llm, models, sessions, usage, users
 from api.service import InteractionService
+from api.waiting import Waits
 from core.orchestrator.application import Application
+from core.orchestrator.interactions.following import ReplyFollower
 from temporal.runs import WorkflowRuns
 
 _DESCRIPTION = """Every interaction with a persona is a durable workflow: an accepted message gets exactly one reply,
@@ -44,9 +46,13 @@ def create_app(application: Application, client: Client) -> FastAPI:
     patch_fastapi(app)  # /docs with scripts of our own host: a self-hosted service may have no way out
     task_queue = application.settings.TASK_QUEUE
     app.state.application = application
-    app.state.service = InteractionService(application, WorkflowRuns(client, task_queue))
+    runs = WorkflowRuns(client, task_queue)
+    follower = ReplyFollower(application.database)
+    waits = Waits(follower, application.settlement(runs))
+    app.state.service = InteractionService(application, runs, follower, waits)
+    app.state.erasure = application.erasure(runs)
     app.state.readiness = ReadinessCheck(client, application.database, task_queue)
     add_problem_handlers(app)
-    for routes in (llm, interactions, sessions, catalogue, models, usage, health):
+    for routes in (llm, interactions, sessions, users, catalogue, models, usage, health):
         app.include_router(routes.router)
     return app

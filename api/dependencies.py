@@ -8,6 +8,7 @@ from api.readiness import ReadinessCheck
 from api.service import InteractionService
 from core.orchestrator.application import Application
 from core.orchestrator.config import Settings
+from core.orchestrator.interactions.erasing import Erasure
 
 
 def _application(request: Request) -> Application:
@@ -24,6 +25,11 @@ def _service(request: Request) -> InteractionService:
     return service
 
 
+def _erasure(request: Request) -> Erasure:
+    erasure: Erasure = request.app.state.erasure
+    return erasure
+
+
 def _readiness(request: Request) -> ReadinessCheck:
     readiness: ReadinessCheck = request.app.state.readiness
     return readiness
@@ -32,4 +38,5 @@ def _readiness(request: Request) -> ReadinessCheck:
 App = Annotated[Application, Depends(_application)]
 AppSettings = Annotated[Settings, Depends(_settings)]
 Service = Annotated[InteractionService, Depends(_service)]
+Eraser = Annotated[Erasure, Depends(_erasure)]
 Readiness = Annotated[ReadinessCheck, Depends(_readiness)]

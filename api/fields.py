@@ -4,10 +4,12 @@ import json
 import math
 import re
 from datetime import date
+from enum import StrEnum
 from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from fastapi import Header, Path, Query
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 _MAX_CONTEXT_BYTES = 16 * 1024
 _MAX_DEPTH = 64
@@ -56,6 +58,32 @@ def _written_out(value: Any) -> Any:
     return value
 
 
+def _not_streamed(background: bool, info: ValidationInfo) -> bool:
+    if background and info.data.get("stream"):
+        raise ValueError("cannot be combined with `stream`")
+    return background
+
+
+def _interaction_id(value: str) -> str:
+    """Leave one way to write the id of an interaction."""
+    try:
+        written = str(UUID(value))
+    except ValueError:
+        written = None
+    if written != value:
+        raise ValueError("must be `next_cursor` of the page before")
+    return value
+
+
+class OnDisconnect(StrEnum):
+    """What happens when the client that sent a message leaves before the end."""
+
+    CONTINUE = "continue"
+    """The interaction goes on."""
+    CANCEL = "cancel"
+    """It is cancelled."""
+
+
 # The limits come before the validator, so that they are checked first, by name, and reach the OpenAPI description.
 Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_storable)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
@@ -67,12 +95,58 @@ FallbackModels = Annotated[list[ModelName], Field(max_length=8)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 MaxTokens = Annotated[int, Field(gt=0, le=10_000_000)]
 Context = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_small)]
+Stream = Annotated[
+    bool,
+    Field(description="True: the response is a stream of server-sent events, from the first token on."),
+]
+Background = Annotated[
+    bool,
+    Field(description="True: 202 as soon as the message is accepted; the reply is found where `Location` says."),
+    AfterValidator(_not_streamed),
+]
+WhenClientLeaves = Annotated[
+    OnDisconnect,
+    Field(
+        strict=False,
+        description="What becomes of the reply when the client leaves before its end: it goes on, or is cancelled.",
+    ),
+]
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="Chosen by the client for each request. Sent again by the same user with the same body, it gets "
+        "the interaction that there is, and the header `Idempotency-Replayed: true`; with another body, 422.",
+    ),
+]
 Day = Annotated[date, BeforeValidator(_written_out)]
 
 InteractionId = Annotated[Identifier, Path(description="As the response, and the header `X-Interaction-Id`, gave it.")]
 SessionId = Annotated[Identifier, Path(description="The conversation.")]
+UserId = Annotated[Identifier, Path(description="Who.")]
 PersonaId = Annotated[Identifier, Path(description="Such as `cherry`.")]
+LastEventId = Annotated[
+    int,
+    Header(alias="Last-Event-ID", ge=0, le=2**53, description="Number of the last event seen, as browsers send it."),
+]
+StartingAfter = Annotated[
+    int,
+    Query(
+        ge=0,
+        le=2**53,
+        description="Number of the last event seen. Beside `Last-Event-ID` the larger of the two counts: a browser "
+        "reconnects to the same address as before.",
+    ),
+]
 Cursor = Annotated[int, Query(ge=0, le=2**53, description="`next_cursor` of the page before.")]
+InteractionCursor = Annotated[
+    Annotated[str, AfterValidator(_interaction_id)] | None, Query(description="`next_cursor` of the page before.")
+]
+SessionCursor = Annotated[
+    Annotated[str, Field(max_length=2000)] | None, Query(description="`next_cursor` of the page before.")
+]
 PageSize = Annotated[int, Query(ge=1, le=200, description="How many items at most.")]
 
 

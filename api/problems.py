@@ -15,7 +15,9 @@ from starlette.exceptions import HTTPException
 from core.orchestrator.contracts import InteractionView
 from core.orchestrator.errors import (
     ErrorType,
+    IdempotencyConflictError,
     OrchestratorError,
+    SessionBusyError,
     SessionOwnershipError,
     StorageUnavailableError,
     UnknownResourceError,
@@ -27,6 +29,8 @@ logger = logging.getLogger("orchestrator.api")
 MEDIA_TYPE = "application/problem+json"
 UNION_TAGS = ("<array>", "<object>", "<text>", "<parts>")
 """Names for the shapes a value may have. Pydantic puts them into the path of a field; no client sent them."""
+REPLAYED = {"Idempotency-Replayed": "true"}
+"""Tells that a request had come before, with the same key."""
 _RETRY_AFTER_SECONDS = 5
 _MAX_ERRORS = 20
 _MAX_DETAIL_CHARACTERS = 300
@@ -45,6 +49,14 @@ _FAILED_STATUS: dict[ErrorType, HTTPStatus] = {
     ErrorType.CANCELLED: HTTPStatus.CONFLICT,
 }
 """Every other kind means that no model was available: 503."""
+
+_REFUSED: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    UnknownResourceError: (HTTPStatus.NOT_FOUND, "not_found"),
+    SessionOwnershipError: (HTTPStatus.FORBIDDEN, "forbidden"),
+    SessionBusyError: (HTTPStatus.CONFLICT, "session_busy"),
+    IdempotencyConflictError: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_conflict"),
+}
+"""What a client asked for and cannot have, in the error's own words."""
 
 _HTTP_ERROR_TYPES = {404: "not_found", 405: "method_not_allowed"}
 """Every other kind is an `invalid_request`."""
@@ -89,7 +101,7 @@ class Problem(BaseModel):
     errors: list[InvalidField] | None = None
     """What is wrong with the request, field by field; absent for other errors."""
     interaction_id: str | None = None
-    """The interaction that failed, or may have been started all the same; absent where there is none."""
+    """The interaction that failed, that may have been started all the same, or that keeps the session busy."""
 
 
 _, _definitions = models_json_schema([(Problem, "serialization")], ref_template="#/components/schemas/{model}")
@@ -105,10 +117,11 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 class InteractionFailedError(OrchestratorError):
     """An interaction ended without a reply, and its caller wanted an error rather than a fallback line."""
 
-    def __init__(self, view: InteractionView) -> None:
-        """Describe how `view` ended."""
+    def __init__(self, view: InteractionView, *, replayed: bool = False) -> None:
+        """Describe how `view` ended; `replayed` where the request for it had come before."""
         super().__init__(view.error.detail if view.error else "the interaction was ended")
         self.view = view
+        self.replayed = replayed
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -137,11 +150,11 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _domain(request: Request, error: Exception) -> JSONResponse:
+    if refused := _REFUSED.get(type(error)):
+        status, kind = refused
+        busy_with = error.interaction_id if isinstance(error, SessionBusyError) else None
+        return _problem(request, status, str(error), kind, interaction_id=busy_with)
     match error:
-        case UnknownResourceError():
-            return _problem(request, HTTPStatus.NOT_FOUND, str(error), "not_found")
-        case SessionOwnershipError():
-            return _problem(request, HTTPStatus.FORBIDDEN, str(error), "forbidden")
         case StorageUnavailableError():
             logger.error("%s", error)
             return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer", "unavailable")
@@ -149,10 +162,11 @@ async def _domain(request: Request, error: Exception) -> JSONResponse:
             return _problem(
                 request, HTTPStatus.SERVICE_UNAVAILABLE, str(error), "unavailable", interaction_id=interaction_id
             )
-        case InteractionFailedError(view=view):
+        case InteractionFailedError(view=view, replayed=replayed):
             kind = view.error.type if view.error else ErrorType.UNAVAILABLE
             status = _FAILED_STATUS.get(kind, HTTPStatus.SERVICE_UNAVAILABLE)
-            return _problem(request, status, str(error), kind, interaction_id=view.interaction_id)
+            headers = REPLAYED if replayed else None
+            return _problem(request, status, str(error), kind, interaction_id=view.interaction_id, headers=headers)
         case _:
             return await _unexpected(request, error)
 

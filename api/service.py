@@ -1,21 +1,37 @@
-"""What the routes do: open an interaction in the store, start its workflow, wait for its end."""
+"""What the routes do: open an interaction in the store, start its workflow, wait for its end, cancel it."""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from uuid6 import uuid7
 
+from api.streaming import ReplyStream
+from api.waiting import Waits
 from core.orchestrator.application import Application
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
     CompletionRequest,
     InteractionRequest,
+    InteractionStatus,
     InteractionView,
     workflow_id_of,
 )
-from core.orchestrator.errors import UnknownResourceError, WorkflowServiceUnavailableError
-from core.orchestrator.events import InteractionCreated
+from core.orchestrator.errors import (
+    OrchestratorError,
+    SessionBusyError,
+    UnknownResourceError,
+    WorkflowServiceUnavailableError,
+)
+from core.orchestrator.interactions.following import ReplyFollower
+from core.orchestrator.interactions.opening import Opened, Opening, created_event
 from temporal.runs import WorkflowRuns
+
+logger = logging.getLogger("orchestrator.api")
+
+_CANCELLED_WITHIN_SECONDS = 2
+"""So long a cancelled interaction usually takes to end at most."""
 
 
 def new_id() -> str:
@@ -26,20 +42,29 @@ def new_id() -> str:
 class InteractionService:
     """Accepts interactions and tells how they end."""
 
-    def __init__(self, application: Application, runs: WorkflowRuns) -> None:
-        """Keep interactions in the application's store and run them through `runs`."""
+    def __init__(self, application: Application, runs: WorkflowRuns, follower: ReplyFollower, waits: Waits) -> None:
+        """Keep interactions in the application's store and run them through `runs`; follow them, or wait for them."""
         self._application = application
         self._store = application.store
         self._runs = runs
         self._settlement = application.settlement(runs)
-        self._leaving = asyncio.Event()
+        self._follower = follower
+        self._waits = waits
+        self._cancelling: set[asyncio.Task[None]] = set()
 
-    async def accept(self, request: InteractionRequest) -> None:
+    # --- accepting ---
+
+    async def accept(self, request: InteractionRequest, opening: Opening) -> Opened:
         """Open a turn and start its workflow: only a recorded start is accepted.
+
+        Returns:
+            The turn; with a key that was sent before, the one that it opened then.
 
         Raises:
             UnknownResourceError: the persona or the agent does not exist; nothing was stored.
             SessionOwnershipError: the session belongs to another user; nothing was stored.
+            SessionBusyError: an earlier turn has not ended, and the sender would not wait; nothing was stored.
+            IdempotencyConflictError: the key came with another request before; nothing was stored.
             StorageUnavailableError: the database did not answer; nothing was stored.
             WorkflowServiceUnavailableError: Temporal did not answer. Unless the start was recorded all the same,
                 the turn will be settled as abandoned.
@@ -47,35 +72,54 @@ class InteractionService:
         self._application.personas.get(request.persona_id)
         if request.agent is not None and request.agent not in self._application.agents:
             raise UnknownResourceError("agent", request.agent)
-        await self._store.open_turn(request)
-        await self._runs.start(request)
-        self._application.events.publish(
-            InteractionCreated(
-                interaction_id=request.interaction_id,
-                session_id=request.session_id,
-                persona_id=request.persona_id,
-                workflow_id=workflow_id_of(request.interaction_id),
-            )
-        )
+        return await self._begin(lambda: self._open_turn(request, opening))
 
-    async def accept_completion(self, request: CompletionRequest, prompt: Prompt) -> None:
+    async def accept_completion(self, request: CompletionRequest, prompt: Prompt, opening: Opening) -> Opened:
         """Keep a bare completion's messages and start its workflow.
 
+        Returns:
+            The completion; with a key that was sent before, the one that it opened then.
+
         Raises:
+            IdempotencyConflictError: the key came with another request before; nothing was stored.
             StorageUnavailableError: the database did not answer; nothing was stored.
             WorkflowServiceUnavailableError: Temporal did not answer.
         """
-        await self._store.open_completion(request, prompt)
-        await self._runs.start(request)
-        self._application.events.publish(
-            InteractionCreated(
-                interaction_id=request.interaction_id, workflow_id=workflow_id_of(request.interaction_id)
-            )
-        )
+        return await self._begin(lambda: self._store.open_completion(request, prompt, opening))
+
+    async def _open_turn(self, request: InteractionRequest, opening: Opening) -> Opened:
+        while True:
+            try:
+                return await self._store.open_turn(request, opening)
+            except SessionBusyError as busy:
+                # A turn whose workflow was ended from outside keeps nobody out.
+                if not await self._settlement.settle_if_gone(busy.interaction_id):
+                    raise
+
+    async def _begin(self, open_it: Callable[[], Awaitable[Opened]]) -> Opened:
+        opened = await open_it()
+        if opened.status is InteractionStatus.QUEUED:  # of a repeated one the first start may not have been recorded
+            await self._runs.start(opened.request)
+        if not opened.replayed:
+            self._application.events.publish(created_event(opened.request))
+        await asyncio.gather(*map(self._displace, opened.displaced))
+        return opened
+
+    async def _displace(self, interaction_id: str) -> None:
+        """Cancel the workflow of an earlier turn; where that fails, the new turn repeats it."""
+        with suppress(WorkflowServiceUnavailableError):  # it is logged
+            await self._runs.cancel(workflow_id_of(interaction_id))
+
+    # --- waiting ---
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the process is about to stop."""
+        return self._waits.leaving
 
     def leave(self) -> None:
         """End every wait: the process is about to stop, and its callers are told where to find their replies."""
-        self._leaving.set()
+        self._waits.leave()
 
     async def result(self, interaction_id: str) -> InteractionView:
         """Wait until an interaction has ended and return it.
@@ -85,33 +129,17 @@ class InteractionService:
                 interaction goes on all the same.
             StorageUnavailableError: the database did not answer.
         """
-        view = None
-        # An operator who resets a run ends it, and another one goes on in its place.
-        while view is None or not view.status.is_final:
-            try:
-                await self._wait(interaction_id)
-            except WorkflowServiceUnavailableError:
-                view = await self._store.view(interaction_id)
-                if not view.status.is_final:
-                    raise
-            else:
-                view = await self.current(interaction_id)
-        return view
-
-    async def _wait(self, interaction_id: str) -> None:
-        ended = asyncio.create_task(self._runs.wait(interaction_id))
-        leaving = asyncio.create_task(self._leaving.wait())
-        try:
-            await asyncio.wait((ended, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                raise WorkflowServiceUnavailableError(
-                    "this process is stopping; the interaction goes on and can be read by its id",
-                    interaction_id=interaction_id,
-                )
-            await ended
-        finally:
-            ended.cancel()
-            leaving.cancel()
+        async with self._waits.on(interaction_id) as wait:
+            while not await self._follower.has_ended(interaction_id):
+                if self.leaving:
+                    raise WorkflowServiceUnavailableError(
+                        "this process is stopping; the interaction goes on and can be read by its id",
+                        interaction_id=interaction_id,
+                    )
+                if wait.in_vain:
+                    raise WorkflowServiceUnavailableError("Temporal does not answer", interaction_id=interaction_id)
+                await wait.changed()
+        return await self._store.view(interaction_id)
 
     async def current(self, interaction_id: str, wait_seconds: float = 0) -> InteractionView:
         """Return an interaction as it is now, or as soon as it has ended within `wait_seconds`.
@@ -124,8 +152,52 @@ class InteractionService:
         if view.status.is_final:
             return view
         if wait_seconds:
-            with suppress(TimeoutError, WorkflowServiceUnavailableError):
-                async with asyncio.timeout(wait_seconds):
-                    await self._runs.wait(interaction_id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_seconds), self._waits.on(interaction_id) as wait:
+                    while not (self.leaving or await self._follower.has_ended(interaction_id)):
+                        await wait.changed()
         await self._settlement.settle_if_gone(interaction_id)
         return await self._store.view(interaction_id)
+
+    async def stream(self, interaction_id: str, after: int = 0) -> ReplyStream:
+        """Return what happens to an interaction after an event, as it comes; it may be over already.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+            StorageUnavailableError: the database did not answer.
+        """
+        is_open = await self._follower.attach(interaction_id)
+        over = not is_open and not (await self._follower.read(interaction_id, after)).events
+        return ReplyStream(self._follower, self._waits, interaction_id, after, over=over)
+
+    # --- cancelling ---
+
+    async def cancel(self, interaction_id: str) -> InteractionView:
+        """End an interaction as cancelled, and return it as it is then, or soon after; one that has ended stays so.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+            StorageUnavailableError: the database did not answer.
+            WorkflowServiceUnavailableError: Temporal did not answer.
+        """
+        view = await self._store.view(interaction_id)
+        if view.status.is_final:
+            return view
+        try:
+            await self._runs.cancel(workflow_id_of(interaction_id))
+        except WorkflowServiceUnavailableError as error:
+            raise WorkflowServiceUnavailableError(str(error), interaction_id=interaction_id) from error
+        return await self.current(interaction_id, _CANCELLED_WITHIN_SECONDS)
+
+    def cancel_for_absent(self, interaction_id: str) -> None:
+        """Cancel an interaction whose client has left, and wanted that; not when it is we who leave."""
+        if not self.leaving:
+            task = asyncio.create_task(self._cancel_quietly(interaction_id))
+            self._cancelling.add(task)  # it outlives the request
+            task.add_done_callback(self._cancelling.discard)
+
+    async def _cancel_quietly(self, interaction_id: str) -> None:
+        try:
+            await self.cancel(interaction_id)
+        except OrchestratorError as error:
+            logger.warning("%s was not cancelled when its client left: %s", interaction_id, error)

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 _JSON = "application/json"
-_IDEMPOTENCY_KEY = "idempotency-key"
+_IDEMPOTENCY_KEY = "Idempotency-Key"
 """Ignoring it would break the promise that its sender relies on."""
 _MAX_BODY_BYTES = 1024 * 1024
 _MAX_DISCARDED_BYTES = 16 * _MAX_BODY_BYTES
@@ -37,8 +37,11 @@ class StrictRoute(APIRoute):
             _check_query(request, known)
             if not has_body:
                 return await handle(request)
-            if _IDEMPOTENCY_KEY in request.headers and not keyed:
+            keys = request.headers.getlist(_IDEMPOTENCY_KEY)
+            if keys and not keyed:
                 raise _refusal(("header", _IDEMPOTENCY_KEY), "is not supported here")
+            if len(keys) > 1:
+                raise _refusal(("header", _IDEMPOTENCY_KEY), "is given more than once")
             if not _is_json(request):
                 raise HTTPException(
                     HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json", {"Accept": _JSON}

@@ -80,14 +80,18 @@ class WorkflowRuns:
             ) from error
 
     async def state(self, workflow_id: str) -> RunState:
-        """Return what Temporal knows of a workflow; RUNNING when it cannot be asked."""
+        """Return what Temporal knows of a workflow.
+
+        Raises:
+            WorkflowServiceUnavailableError: Temporal did not answer.
+        """
         try:
             async with asyncio.timeout(_RPC_SECONDS):
                 description = await self._client.get_workflow_handle(workflow_id).describe()
-        except RPCError as error:
-            return RunState.MISSING if error.status is RPCStatusCode.NOT_FOUND else RunState.RUNNING
-        except (RuntimeError, TimeoutError):
-            return RunState.RUNNING
+        except (RPCError, RuntimeError, TimeoutError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                return RunState.MISSING
+            raise WorkflowServiceUnavailableError("Temporal does not answer") from error
         match description.status:
             case WorkflowExecutionStatus.RUNNING:
                 return RunState.RUNNING

@@ -88,15 +88,6 @@ class MultitaskStrategy(StrEnum):
     """They are cancelled, and leave no message."""
 
 
-class OnDisconnect(StrEnum):
-    """What happens when the client that sent a message leaves before the end."""
-
-    CONTINUE = "continue"
-    """The interaction goes on."""
-    CANCEL = "cancel"
-    """It is cancelled."""
-
-
 def workflow_id_of(interaction_id: str) -> str:
     """Return the one workflow id an interaction can have: Temporal refuses a second start under it."""
     return f"interaction-{interaction_id}"

@@ -20,11 +20,13 @@ from core.orchestrator.contracts import (
     InteractionStatus,
     InteractionView,
     MemoryWindow,
+    MultitaskStrategy,
     StoreResults,
     workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import EventBus
+from core.orchestrator.interactions.opening import Opening
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
@@ -46,6 +48,7 @@ class FakeRuns:
 
     states: dict[str, RunState] = field(default_factory=dict)
     freed: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
 
     async def state(self, workflow_id: str) -> RunState:
         return self.states.get(workflow_id, RunState.RUNNING)
@@ -55,6 +58,9 @@ class FakeRuns:
 
     async def reconcile(self, interaction_id: str) -> None:
         pass
+
+    async def cancel(self, workflow_id: str) -> None:
+        self.cancelled.append(workflow_id)
 
 
 @dataclass
@@ -150,6 +156,13 @@ async def test_an_earlier_turn_that_was_never_started_is_waited_for_only_while_i
     assert (await scene.begin("second")).waiting_on == "first"
     scene.now += timedelta(seconds=10)
     assert (await scene.begin("second")) == NOTHING_SAID_YET
+
+
+async def test_an_earlier_turn_that_is_to_end_is_cancelled_by_the_one_that_waits_for_it(scene: Scene) -> None:
+    await scene.begin("first")
+    await scene.store.open_turn(_request("second"), Opening(strategy=MultitaskStrategy.INTERRUPT))
+    assert (await scene.begin("second")).waiting_on == "first"
+    assert scene.runs.cancelled == [workflow_id_of("first")]
 
 
 async def test_the_end_of_a_turn_is_told_to_the_next_in_line_alone(scene: Scene) -> None:

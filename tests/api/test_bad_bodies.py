@@ -33,11 +33,10 @@ def _wrong(field: str, *values: Any) -> list[Any]:
         *_wrong("context", "x", [], 1, True, None, {"key": "x" * 16_384}),
         *_wrong("on_failure", "replay", 1, True, None, "\ud800"),
         *_wrong("after_output", "retry", "", 1, True, "\ud800"),
-        # Of the contract, but not of this version: better refused than ignored.
-        *_wrong("stream", False),
-        *_wrong("background", True),
-        *_wrong("on_disconnect", "cancel"),
-        *_wrong("multitask_strategy", "reject"),
+        *_wrong("stream", None, "true", 1, 0, [], {}),
+        *_wrong("background", None, "true", 1, 0, [], {}),
+        *_wrong("on_disconnect", "stop", "", 1, True, None),
+        *_wrong("multitask_strategy", "queue", "", 1, True, None),
         # Typos, and names that FastAPI uses for the parts of a request.
         *_wrong("mesage", "Hello"),
         *_wrong("body", 1),
@@ -136,8 +135,11 @@ async def test_a_wrong_chat_is_refused_in_both_forms(system: System, messages: A
         *_wrong("fallback_models", "openai/gpt-4", {}, ["a/b"] * 9),
         *_wrong("temperature", "0.7", True, 2.1),
         *_wrong("max_tokens", "10", 0, 1.5),
-        *_wrong("stream", True),
+        *_wrong("stream", None, "true", 1),
+        *_wrong("background", None, "true", 1),
+        *_wrong("on_disconnect", "stop", None),
         *_wrong("persona_id", "cherry"),
+        *_wrong("multitask_strategy", "reject"),
     ],
 )
 async def test_a_wrong_field_beside_a_chat_is_named(system: System, field: str, value: Any) -> None:
@@ -201,9 +203,25 @@ async def test_an_unknown_name_is_not_found(system: System, field: str) -> None:
     assert "'nobody'" in found["detail"]
 
 
-async def test_an_idempotency_key_is_refused_rather_than_ignored(system: System) -> None:
-    body = {"message": "Hello", "user_id": "user123"}
-    assert_problem(await post(system, body, **{"Idempotency-Key": "abc"}), 422, path="idempotency-key")
+@pytest.mark.parametrize("path", [INTERACT, DIRECT])
+async def test_nobody_can_watch_and_leave_at_the_same_time(system: System, path: str) -> None:
+    body = {"stream": True, "background": True}
+    body |= {"message": "Hello", "user_id": "user123"} if path == INTERACT else {"messages": CHAT}
+    assert_problem(await post(system, body, path), 422, path="background")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+@pytest.mark.parametrize("path", [INTERACT, DIRECT])
+async def test_a_wrong_idempotency_key_is_named(system: System, path: str, key: str) -> None:
+    body = {"message": "Hello", "user_id": "user123"} if path == INTERACT else CHAT
+    assert_problem(await post(system, body, path, **{"Idempotency-Key": key}), 422, path="Idempotency-Key")
+
+
+async def test_two_idempotency_keys_are_one_too_many(system: System) -> None:
+    headers = [("Content-Type", "application/json"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    body = json.dumps({"message": "Hello", "user_id": "user123"})
+    response = await system.client.post(INTERACT, content=body, headers=headers)
+    assert_problem(response, 422, path="Idempotency-Key")
 
 
 async def test_the_description_of_what_is_wrong_stays_short(system: System) -> None:

@@ -9,10 +9,12 @@ from tests.harness import System
 
 pytestmark = pytest.mark.usefixtures("nothing_stored", "no_stray_workflow")
 
+CANCEL = "/api/llm/interactions/x/cancel"
 GOOD = {"message": "Hello", "user_id": "user123"}
 READS = [
     "/api/llm/interactions/x",
     "/api/llm/interactions/x/explain",
+    "/api/llm/interactions/x/stream",
     "/api/sessions/x/messages",
     "/api/personas",
     "/api/personas/cherry",
@@ -21,7 +23,7 @@ READS = [
 ]
 
 
-@pytest.mark.parametrize("path", [INTERACT, DIRECT])
+@pytest.mark.parametrize("path", [INTERACT, DIRECT, CANCEL])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
 async def test_a_post_resource_allows_nothing_else(system: System, method: str, path: str) -> None:
     response = await system.client.request(method, path)
@@ -70,9 +72,9 @@ async def test_a_body_of_10_mb_in_chunks_is_refused(system: System) -> None:
     assert b"application/problem+json" in response
 
 
-@pytest.mark.parametrize("path", [*READS, INTERACT, DIRECT])
+@pytest.mark.parametrize("path", [*READS, INTERACT, DIRECT, CANCEL])
 async def test_an_unknown_query_parameter_is_refused(system: System, path: str) -> None:
-    method = "POST" if path in (INTERACT, DIRECT) else "GET"
+    method = "GET" if path in READS else "POST"
     response = await system.client.request(method, path, params={"wiat": "1"})
     assert_problem(response, 422, path="wiat")
 
@@ -87,6 +89,11 @@ async def test_an_unknown_query_parameter_is_refused(system: System, path: str) 
         ("/api/llm/interactions/x?wait=nan", "wait"),
         ("/api/llm/interactions/x?wait=inf", "wait"),
         ("/api/llm/interactions/x?wait=1&wait=2", "wait"),
+        ("/api/llm/interactions/x/stream?starting_after=x", "starting_after"),
+        ("/api/llm/interactions/x/stream?starting_after=", "starting_after"),
+        ("/api/llm/interactions/x/stream?starting_after=-1", "starting_after"),
+        ("/api/llm/interactions/x/stream?starting_after=1.5", "starting_after"),
+        ("/api/llm/interactions/x/stream?starting_after=99999999999999999999999", "starting_after"),
         ("/api/sessions/x/messages?cursor=x", "cursor"),
         ("/api/sessions/x/messages?cursor=-1", "cursor"),
         ("/api/sessions/x/messages?cursor=99999999999999999999999", "cursor"),
@@ -107,6 +114,18 @@ async def test_an_unknown_query_parameter_is_refused(system: System, path: str) 
 )
 async def test_a_bad_query_parameter_is_named(system: System, query: str, field: str) -> None:
     assert_problem(await system.client.get(query), 422, path=field)
+
+
+@pytest.mark.parametrize("number", ["x", "", "-1", "1.5", "99999999999999999999999", "0x1", "1, 2"])
+async def test_a_bad_last_event_id_is_named(system: System, number: str) -> None:
+    response = await system.client.get("/api/llm/interactions/x/stream", headers={"Last-Event-ID": number})
+    assert_problem(response, 422, path="Last-Event-ID")
+
+
+@pytest.mark.parametrize("action", ["GET {}/stream", "POST {}/cancel"])
+async def test_what_does_not_exist_can_neither_be_watched_nor_cancelled(system: System, action: str) -> None:
+    method, _, path = action.format("/api/llm/interactions/nobody").partition(" ")
+    assert_problem(await system.client.request(method, path), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +152,7 @@ async def test_a_bad_query_parameter_beside_an_array_is_named(system: System, qu
         "/api/llm/interactions/{}",
         "/api/llm/interactions/{}?wait=1",
         "/api/llm/interactions/{}/explain",
+        "/api/llm/interactions/{}/stream",
         "/api/sessions/{}/messages",
         "/api/personas/{}",
     ],

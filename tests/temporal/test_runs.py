@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 
 from core.orchestrator.config import Settings
 from core.orchestrator.contracts import CompletionRequest, InteractionRequest, workflow_id_of
@@ -41,7 +41,6 @@ async def test_a_started_run_is_running_until_it_is_closed(temporal: Client, run
     assert await runs.state(workflow_id) is RunState.RUNNING
     await temporal.get_workflow_handle(workflow_id).terminate()
     assert await runs.state(workflow_id) is RunState.CLOSED
-    await runs.wait(asked.interaction_id)
 
 
 async def test_a_run_that_was_cancelled_is_told_from_one_that_ended(temporal: Client) -> None:
@@ -51,9 +50,9 @@ async def test_a_run_that_was_cancelled_is_told_from_one_that_ended(temporal: Cl
         run = await runner.interaction()
         await steps.reached.wait()
         await run.cancel()
-        runs = WorkflowRuns(temporal, "any")
-        await runs.wait(run.id.removeprefix("interaction-"))
-        assert await runs.state(run.id) is RunState.CANCELLED
+        with pytest.raises(WorkflowFailureError):
+            await run.result()
+        assert await WorkflowRuns(temporal, "any").state(run.id) is RunState.CANCELLED
 
 
 async def test_starting_again_attaches_to_the_run_that_there_is(temporal: Client, runs: WorkflowRuns) -> None:
@@ -102,9 +101,23 @@ async def test_without_temporal_a_start_fails_and_names_the_interaction(nowhere:
     assert failure.value.interaction_id == asked.interaction_id
 
 
+async def test_a_run_is_cancelled_by_request_and_one_that_does_not_run_is_no_error(
+    temporal: Client, runs: WorkflowRuns
+) -> None:
+    asked = request()
+    await runs.start(asked)
+    run = temporal.get_workflow_handle(workflow_id_of(asked.interaction_id))
+    await runs.cancel(run.id)
+    requested = [event async for event in run.fetch_history_events() if "cancel_requested" in str(event)]
+    assert len(requested) == 1
+    await run.terminate()
+    await runs.cancel(run.id)
+    await runs.cancel("interaction-nobody")
+
+
 async def test_without_temporal_nobody_is_taken_for_gone_and_no_end_fails(nowhere: WorkflowRuns) -> None:
-    assert await nowhere.state("interaction-somebody") is RunState.RUNNING
+    for ask in (nowhere.state, nowhere.cancel, nowhere.delete):
+        with pytest.raises(WorkflowServiceUnavailableError):
+            await ask("interaction-somebody")
     await nowhere.free_place("interaction-somebody")
     await nowhere.reconcile("somebody")
-    with pytest.raises(WorkflowServiceUnavailableError):
-        await nowhere.wait("somebody")
