@@ -132,14 +132,15 @@ class InteractionStore(InteractionOpener):
             UnknownResourceError: the interaction is gone.
         """
         async with self._database.write() as connection:
-            row = known(await find_row(connection, interaction_id), interaction_id)
-            await put_prompt(connection, interaction_id, prompt, explanation)
-            await connection.execute(
+            updated = await connection.execute(
                 update(interactions)
                 .where(interactions.c.interaction_id == interaction_id)
                 .values(persona_name=persona_name, persona_version=persona_version, agent=agent)
+                .returning(interactions.c.watched)
             )
-            if row.watched:
+            watched = known(updated.one_or_none(), interaction_id).watched
+            await put_prompt(connection, interaction_id, prompt, explanation)
+            if watched:
                 await append(connection, *told)
 
     # --- ending ---
