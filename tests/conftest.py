@@ -9,7 +9,14 @@ from core.orchestrator.config import Settings
 from embedded.children import Children
 from embedded.temporal_server import start_temporal
 from standin import StandIn
-from tests.harness import System, free_port
+from tests.harness import FORKS, System, free_port
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def forks() -> AsyncIterator[None]:
+    """What workers and APIs are forks of ends with the test run."""
+    yield
+    await FORKS.end()
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +49,9 @@ async def shared_system(
 ) -> AsyncIterator[System]:
     """One API and one worker that tests share if they leave them running; no test's failures cool another's models."""
     directory = tmp_path_factory.mktemp("system")
-    system = System(temporal_address, shared_standin, directory, LLM_COOLDOWN_AFTER_FAILURES="0")
+    system = System(temporal_address, shared_standin, directory, forked=False, LLM_COOLDOWN_AFTER_FAILURES="0")
     try:
-        await system.start_worker()
-        await system.start_api()
+        await system.start()
         yield system
     finally:
         await system.stop()

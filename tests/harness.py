@@ -63,6 +63,11 @@ class Process:
             )
         return cls(process, log)
 
+    @classmethod
+    async def fork(cls, command: Sequence[str], log: Path, environment: Mapping[str, str], cwd: Path = ROOT) -> Self:
+        """Start a command of ours likewise, without its imports."""
+        return cls(await FORKS.start(command, log, {**clean_environment(), **environment}, cwd), log)
+
     @property
     def pid(self) -> int:
         return self._process.pid
@@ -186,10 +191,7 @@ class System:
 
     async def _start(self, command: Sequence[str], settings: Mapping[str, str]) -> Process:
         log = self.directory / f"process-{next(self._logs)}.log"
-        environment = {**self.environment, **settings}
-        if self._forked:
-            process = Process(await FORKS.start(command, log, {**clean_environment(), **environment}), log)
-        else:
-            process = await Process.start(command, log, environment)
+        start = Process.fork if self._forked else Process.start
+        process = await start(command, log, {**self.environment, **settings})
         self._processes.append(process)
         return process

@@ -23,7 +23,7 @@ COMMANDS = {
 async def _complaint(name: str, directory: Path, **settings: str) -> str:
     """Return the one line that a command fails with."""
     environment = {"DATA_DIR": str(directory / "data"), **settings}
-    run = await Process.start(COMMANDS[name], directory / "log", environment, cwd=directory)
+    run = await Process.fork(COMMANDS[name], directory / "log", environment, cwd=directory)
     assert (await run.wait(), len(run.output.splitlines())) == (2, 1), run.output
     return run.output.strip()
 

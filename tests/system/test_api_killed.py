@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.harness import System
+from tests.system.beside import beside
 from tests.system.stories import (
     HELD,
     answered,
@@ -21,6 +22,7 @@ from tests.system.stories import (
 MODEL = "test/model"
 
 
+@beside
 async def test_an_api_killed_while_it_waits_loses_no_reply(own_system: System) -> None:
     own_system.standin.script(MODEL, HELD)
     await own_system.start_worker()
@@ -53,6 +55,7 @@ def a_temporal_that_never_answers() -> Iterator[str]:
         yield f"127.0.0.1:{silent.getsockname()[1]}"
 
 
+@beside
 async def test_a_turn_whose_workflow_was_never_started_blocks_nobody(own_system: System) -> None:
     await own_system.start_worker()
     with a_temporal_that_never_answers() as address:

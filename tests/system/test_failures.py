@@ -11,6 +11,7 @@ from temporalio.client import Client
 from standin import Outcome
 from standin.reply import text_of
 from tests.harness import System
+from tests.system.beside import beside
 from tests.system.stories import (
     HELD,
     SHORT_HEARTBEAT,
@@ -124,6 +125,7 @@ async def test_a_caller_who_wants_an_error_gets_one(system: System) -> None:
     assert response.json()["error_type"] == "authentication"
 
 
+@beside
 async def test_at_the_deadline_an_honest_line_comes_and_the_call_is_given_up(own_system: System) -> None:
     own_system.standin.script(MODEL, HELD)
     await own_system.start_worker(INTERACTION_DEADLINE_SECONDS="3")
@@ -140,6 +142,7 @@ async def test_at_the_deadline_an_honest_line_comes_and_the_call_is_given_up(own
     assert outcomes(await read(own_system, reply["interaction_id"])) == ["timeout"]
 
 
+@beside
 async def test_an_operator_may_end_an_interaction(own_system: System, temporal: Client) -> None:
     own_system.standin.script(MODEL, HELD, HELD)
     worker = await own_system.start_worker(**SHORT_HEARTBEAT)

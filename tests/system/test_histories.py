@@ -1,9 +1,10 @@
 """What an interaction costs Temporal, and what it never tells it."""
 
+import pytest
 from temporalio.client import Client
 
 from tests.harness import System, closed_run
-from tests.system.stories import Json, explain
+from tests.system.stories import Json, explain, read
 
 PLAIN_EVENTS, PLAIN_BYTES = 15, 8 * 1024
 WITH_ONE_FALLBACK_EVENTS, WITH_ONE_FALLBACK_BYTES = 21, 10 * 1024
@@ -33,6 +34,28 @@ async def test_an_interaction_costs_the_same_however_long_the_conversation_is(sy
     assert max(size for _, size in sizes) <= PLAIN_BYTES
     # The reply of the stand-in quotes the message before, from the second turn on.
     assert max(size for _, size in sizes[1:]) - min(size for _, size in sizes[1:]) < 100
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"stream": True},
+        {"background": True},
+        {"headers": {"Idempotency-Key": "no event"}},
+        *({"multitask_strategy": strategy} for strategy in ("reject", "interrupt", "rollback")),
+    ],
+    ids=lambda asked: "-".join(map(str, asked.values())),
+)
+async def test_where_nobody_is_in_line_no_wish_costs_an_event(system: System, temporal: Client, asked: Json) -> None:
+    body = {"message": "Hello", "user_id": "user123", "session_id": f"alone with {asked}", **asked}
+    headers = body.pop("headers", None)
+    response = await system.client.post("/api/llm/interact", json=body, headers=headers)
+    assert response.is_success, response.text
+    view = await read(system, response.headers["x-interaction-id"], wait=10)
+    assert view["status"] == "completed"
+    await temporal.get_workflow_handle(view["workflow_id"]).result()
+    events, _ = await size_of(temporal, view)
+    assert events <= PLAIN_EVENTS
 
 
 async def test_a_fallback_costs_one_activity_more(system: System, temporal: Client) -> None:

@@ -86,15 +86,3 @@ async def test_messages_sent_at_once_by_many_users_stay_apart(two_workers: Syste
         f"/api/sessions/session {names[0]}/messages", params={"user_id": f"user {names[1]}"}
     )
     assert foreign.status_code == 403
-
-
-async def test_a_worker_killed_among_many_messages_leaves_no_gap(two_workers: System) -> None:
-    two_workers.standin.reset()
-    doomed = await two_workers.start_worker()
-    sent = [f"message {number}" for number in range(MANY)]
-    requests = [asyncio.create_task(two_workers.interact(message, session_id="gapless")) for message in sent]
-    await two_workers.standin.ledger.until(lambda ledger: ledger.total_calls >= MANY // 3)
-    await doomed.kill()
-    responses = await asyncio.gather(*requests)
-    assert [response.json()["status"] for response in responses] == ["completed"] * MANY
-    assert_in_turn(await transcript(two_workers, "gapless"), sent)

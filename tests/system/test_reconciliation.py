@@ -1,7 +1,6 @@
 """What broken calls cost: known within a minute, and the sum of what we say is the provider's bill to the cent."""
 
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
 
@@ -9,8 +8,9 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from standin import Outcome, Pace, StandIn
+from standin import Outcome, Pace
 from tests.harness import System
+from tests.system.beside import beside
 from tests.system.stories import (
     NO_ANSWER_WITHIN,
     SHORT_HEARTBEAT,
@@ -29,25 +29,6 @@ MODEL, GOOD = "test/model", "openai/gpt-4"
 HELD_AFTER_A_FEW_WORDS = {"hold": True, "after": 3}
 # The records appear after the first look, which comes a second after the end.
 PACE = Pace(generation_record=timedelta(seconds=1.5))
-
-
-@pytest.fixture(scope="module")
-async def shared(temporal_address: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    async with StandIn(pace=PACE) as standin:
-        system = System(temporal_address, standin, tmp_path_factory.mktemp("reconciled"), **SHORT_HEARTBEAT)
-        try:
-            await system.start_worker()
-            await system.start_api()
-            yield system
-        finally:
-            await system.stop()
-
-
-@pytest.fixture
-def late(shared: System) -> System:
-    """A system whose provider writes its bills late, and has forgotten the test before."""
-    shared.standin.reset()
-    return shared
 
 
 async def bill_of(system: System, user_id: str) -> Json:
@@ -84,49 +65,63 @@ async def everything_adds_up(system: System, interaction_id: str, user_id: str) 
     return view
 
 
-@pytest.mark.parametrize("fault", ["truncated", "reset"])
-async def test_a_reply_waits_for_no_bill_and_the_bill_of_its_broken_calls_comes_soon(late: System, fault: str) -> None:
-    response = await late.interact(
-        user_id=fault, model=f"standin/{fault}", fallback_models=[GOOD], after_output="restart"
-    )
+async def _is_settled_after_the_reply(system: System, fault: str) -> None:
+    await system.start(**SHORT_HEARTBEAT)
+    response = await system.interact(model=f"standin/{fault}", fallback_models=[GOOD], after_output="restart")
     reply = response.json()
     assert (reply["status"], reply["model"], reply["usage"]["cost_usd"]) == ("completed", GOOD, None)
-    view = await everything_adds_up(late, reply["interaction_id"], fault)
+    view = await everything_adds_up(system, reply["interaction_id"], "user123")
     assert all(attempt["usage"]["cost_usd"] > 0 for attempt in view["attempts"])
     unbilled = {"usage", "attempts"}
     assert {key: view[key] for key in view.keys() - unbilled} == {key: reply[key] for key in reply.keys() - unbilled}
 
 
-@pytest.mark.parametrize("fault", ["cost-null"])
-async def test_an_answer_that_came_without_its_price_is_settled_too(late: System, fault: str) -> None:
-    reply = (await late.interact(user_id=fault, model=f"standin/{fault}", fallback_models=[])).json()
+@beside
+async def test_a_reply_waits_for_no_bill_and_the_bill_of_its_broken_calls_comes_soon(own_system: System) -> None:
+    await _is_settled_after_the_reply(own_system, "truncated")
+
+
+@beside
+async def test_a_connection_that_was_reset_is_billed_like_one_that_ended_early(own_system: System) -> None:
+    await _is_settled_after_the_reply(own_system, "reset")
+
+
+@beside
+async def test_an_answer_that_came_without_its_price_is_settled_too(own_system: System) -> None:
+    await own_system.start(**SHORT_HEARTBEAT)
+    reply = (await own_system.interact(model="standin/cost-null", fallback_models=[])).json()
     assert (reply["status"], reply["usage"]["cost_usd"]) == ("completed", None)
-    await everything_adds_up(late, reply["interaction_id"], fault)
+    await everything_adds_up(own_system, reply["interaction_id"], "user123")
 
 
-async def test_a_completion_is_settled_like_an_interaction(late: System) -> None:
-    late.standin.script(MODEL, "truncated")
-    response = await late.client.post(
+@beside
+async def test_a_completion_is_settled_like_an_interaction(own_system: System) -> None:
+    await own_system.start(**SHORT_HEARTBEAT)
+    own_system.standin.script(MODEL, "truncated")
+    response = await own_system.client.post(
         "/api/llm/direct",
         params={"model": MODEL, "user_id": "direct-broken"},
         json=[{"role": "user", "content": "Hello"}],
     )
     assert response.status_code == 200, response.text
-    await everything_adds_up(late, response.json()["interaction_id"], "direct-broken")
+    await everything_adds_up(own_system, response.json()["interaction_id"], "direct-broken")
 
 
-async def test_what_a_call_cancelled_in_temporal_cost_is_known_in_the_end(late: System, temporal: Client) -> None:
-    late.standin.script(MODEL, HELD_AFTER_A_FEW_WORDS)
-    async with sending(late, user_id="cancelled", session_id="cancelled", model=MODEL) as request:
-        await held(late)
-        interaction_id = await interaction_of(late, "cancelled")
+@beside
+async def test_what_a_call_cancelled_in_temporal_cost_is_known_in_the_end(own_system: System, temporal: Client) -> None:
+    await own_system.start(**SHORT_HEARTBEAT)
+    own_system.standin.script(MODEL, HELD_AFTER_A_FEW_WORDS)
+    async with sending(own_system, user_id="cancelled", session_id="cancelled", model=MODEL) as request:
+        await held(own_system)
+        interaction_id = await interaction_of(own_system, "cancelled")
         await temporal.get_workflow_handle(f"interaction-{interaction_id}").cancel()
         assert (await answered(request))["status"] == "cancelled"
-    view = await everything_adds_up(late, interaction_id, "cancelled")
+    view = await everything_adds_up(own_system, interaction_id, "cancelled")
     assert (view["status"], outcomes(view)) == ("cancelled", ["cancelled"])
-    assert late.standin.ledger.calls[0].outcome is Outcome.ABORTED
+    assert own_system.standin.ledger.calls[0].outcome is Outcome.ABORTED
 
 
+@beside
 async def test_what_a_call_lost_with_its_worker_cost_is_known_in_the_end(own_system: System) -> None:
     own_system.standin.script(MODEL, HELD_AFTER_A_FEW_WORDS)
     workers = [await own_system.start_worker(**SHORT_HEARTBEAT) for _ in range(2)]
@@ -147,34 +142,42 @@ async def test_what_a_call_lost_with_its_worker_cost_is_known_in_the_end(own_sys
     assert outcomes(view) == ["worker_lost", "succeeded"]
 
 
-async def test_a_reconciliation_that_was_lost_is_begun_again_by_the_next_worker(late: System, temporal: Client) -> None:
-    response = await late.interact(user_id="again", model="standin/truncated", fallback_models=[GOOD])
+@beside
+async def test_a_reconciliation_that_was_lost_is_begun_again_by_the_next_worker(
+    own_system: System, temporal: Client
+) -> None:
+    await own_system.start(**SHORT_HEARTBEAT)
+    response = await own_system.interact(user_id="again", model="standin/truncated", fallback_models=[GOOD])
     interaction_id = response.json()["interaction_id"]
     await temporal.get_workflow_handle(f"reconcile-{interaction_id}").terminate()
-    worker = await late.start_worker()
-    await everything_adds_up(late, interaction_id, "again")
+    worker = await own_system.start_worker()
+    await everything_adds_up(own_system, interaction_id, "again")
     await worker.stop()
 
 
+@beside
 async def test_an_interaction_without_broken_calls_costs_temporal_no_further_run(
-    late: System, temporal: Client
+    own_system: System, temporal: Client
 ) -> None:
-    reply = (await late.interact(user_id="plain", model="standin/no-endpoints", fallback_models=[GOOD])).json()
-    assert reply["usage"]["cost_usd"] == pytest.approx(float(late.standin.ledger.total_cost))
+    await own_system.start(**SHORT_HEARTBEAT)
+    reply = (await own_system.interact(user_id="plain", model="standin/no-endpoints", fallback_models=[GOOD])).json()
+    assert reply["usage"]["cost_usd"] == pytest.approx(float(own_system.standin.ledger.total_cost))
     with pytest.raises(RPCError) as unknown:
         await temporal.get_workflow_handle(f"reconcile-{reply['interaction_id']}").describe()
     assert unknown.value.status is RPCStatusCode.NOT_FOUND
 
 
-async def test_what_failed_and_what_it_cost_can_be_searched_for(late: System, temporal: Client) -> None:
+@beside
+async def test_what_failed_and_what_it_cost_can_be_searched_for(own_system: System, temporal: Client) -> None:
+    await own_system.start(**SHORT_HEARTBEAT)
     session = {"session_id": "searched for", "user_id": "searcher"}
-    limited = (await late.interact(model="standin/rate-limited-long", fallback_models=[GOOD], **session)).json()
-    broken = (await late.interact(model="standin/truncated", fallback_models=[GOOD], **session)).json()
-    await late.interact(model=GOOD, **session)
-    await settled(late, broken["interaction_id"])
+    limited = (await own_system.interact(model="standin/rate-limited-long", fallback_models=[GOOD], **session)).json()
+    broken = (await own_system.interact(model="standin/truncated", fallback_models=[GOOD], **session)).json()
+    await own_system.interact(model=GOOD, **session)
+    await settled(own_system, broken["interaction_id"])
 
     async def found(query: str) -> set[str]:
-        query = f"TaskQueue = '{late.environment['TASK_QUEUE']}' AND {query}"
+        query = f"TaskQueue = '{own_system.environment['TASK_QUEUE']}' AND {query}"
         return {run.id async for run in temporal.list_workflows(query)}
 
     reconciliation = f"reconcile-{broken['interaction_id']}"

@@ -5,6 +5,7 @@ import signal
 import time
 
 from tests.harness import Process, System
+from tests.system.beside import beside
 from tests.system.stories import (
     HELD,
     PLUGINS,
@@ -39,6 +40,7 @@ async def no_longer_listens(system: System) -> None:
     await eventually(refused)
 
 
+@beside
 async def test_a_stopped_worker_finishes_its_call_or_hands_it_over(own_system: System) -> None:
     own_system.standin.script(MODEL, HELD, HELD)
     patient = await own_system.start_worker()
@@ -72,6 +74,7 @@ async def test_a_stopped_worker_finishes_its_call_or_hands_it_over(own_system: S
     assert_went_quietly(api)
 
 
+@beside
 async def test_a_stopped_api_answers_the_request_in_flight_or_leaves_it_to_the_next(own_system: System) -> None:
     own_system.standin.script(MODEL, HELD, HELD, HELD)
     worker = await own_system.start_worker()
@@ -104,6 +107,7 @@ async def test_a_stopped_api_answers_the_request_in_flight_or_leaves_it_to_the_n
     assert_went_quietly(worker)
 
 
+@beside
 async def test_a_call_that_will_not_end_keeps_no_worker(own_system: System) -> None:
     plugins = {"PLUGINS": f"{PLUGINS}.providers"}
     worker = await own_system.start_worker(SHUTDOWN_GRACE_SECONDS="1", **plugins)
