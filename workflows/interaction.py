@@ -19,9 +19,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.fallback import ask_models
     from workflows.settling import Outcome, settle
 
-_FIRST_LOOK, _RARELY = timedelta(seconds=5), timedelta(seconds=40)
-"""A turn in line is signalled when its place has come. It looks for itself should the signal be lost: after so long, then
-after twice as long each time, for a hundred turns in line that look all the time keep the first one from ending."""
+_LOOK_EVERY = timedelta(seconds=5)
+"""The first in line is signalled when its place has come; it looks for itself should the signal be lost. Who is farther
+back looks the more rarely: a hundred that look all the time would keep the first one from ending."""
 
 
 @workflow.defn(name=INTERACTION_WORKFLOW)
@@ -50,7 +50,6 @@ class InteractionWorkflow:
         return await ask_models(request.interaction_id, plan)
 
     async def _remember(self, request: InteractionRequest) -> MemoryWindow:
-        patience = _FIRST_LOOK
         while True:
             self._place_freed = False
             window = await steps.load_memory(request)
@@ -58,6 +57,6 @@ class InteractionWorkflow:
                 return window
             workflow.set_current_details(f"waiting for `{window.waiting_on}`, an earlier turn of the session")
             try:
-                await workflow.wait_condition(lambda: self._place_freed, timeout=patience)
+                await workflow.wait_condition(lambda: self._place_freed, timeout=_LOOK_EVERY * window.ahead)
             except TimeoutError:
-                patience = min(2 * patience, _RARELY)
+                continue

@@ -263,6 +263,8 @@ class MemoryWindow(Contract):
     """The turn had ended already; nothing is left to do but to report it."""
     waiting_on: str | None = None
     """The interaction whose turn comes first; None once this turn's place has come."""
+    ahead: int = 1
+    """How many turns come before this one, as far as it matters: at most ten are counted."""
     first_sequence: int | None = None
     """Oldest message kept; None when there is none."""
     last_sequence: int | None = None

@@ -4,6 +4,7 @@ One transaction knows the key it may have come with, the session's owner, and wh
 number of identical requests one opens it, and the others are told which one that was.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -34,6 +35,8 @@ from core.orchestrator.replies.log import append
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import erased_interactions, interactions, messages, prompts, sessions
 from core.orchestrator.tokens import estimate_tokens
+
+_COUNTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +167,15 @@ async def put_prompt(
     )
 
 
-async def first_open_turn(connection: AsyncConnection, session_id: str, before: int) -> str | None:
-    """Return the first turn of a session before a number that has not ended."""
+async def open_turns_before(connection: AsyncConnection, session_id: str, turn: int) -> Sequence[str]:
+    """Return the turns of a session before a number that have not ended, in order; ten at most."""
     query = (
         select(interactions.c.interaction_id)
-        .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), interactions.c.turn < before)
+        .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), interactions.c.turn < turn)
         .order_by(interactions.c.turn)
-        .limit(1)
+        .limit(_COUNTED)
     )
-    found: str | None = await connection.scalar(query)
-    return found
+    return (await connection.scalars(query)).all()
 
 
 def _columns(request: InteractionRequest | CompletionRequest, opening: Opening, now: datetime) -> dict[str, Any]:
@@ -250,7 +252,5 @@ async def _make_way(connection: AsyncConnection, session_id: str, strategy: Mult
 
 
 async def _queued(connection: AsyncConnection, request: InteractionRequest, turn: int) -> list[InteractionQueued]:
-    earlier = await first_open_turn(connection, request.session_id, turn)
-    if earlier is None:
-        return []
-    return [InteractionQueued(interaction_id=request.interaction_id, waiting_on=earlier)]
+    earlier = await open_turns_before(connection, request.session_id, turn)
+    return [InteractionQueued(interaction_id=request.interaction_id, waiting_on=one) for one in earlier[:1]]

@@ -27,7 +27,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import InteractionEvent
-from core.orchestrator.interactions.opening import InteractionOpener, first_open_turn, put_prompt
+from core.orchestrator.interactions.opening import InteractionOpener, open_turns_before, put_prompt
 from core.orchestrator.interactions.reader import find_row, known, read_view
 from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.replies.log import append, append_end
@@ -93,9 +93,9 @@ class InteractionStore(InteractionOpener):
             row = known(await find_row(connection, interaction_id), interaction_id)
             if InteractionStatus(row.status).is_final or row.cancelling is not None:
                 return MemoryWindow(ended=True)
-            earlier = await first_open_turn(connection, row.session_id, row.turn)
-            if earlier is not None:
-                return MemoryWindow(waiting_on=earlier)
+            earlier = await open_turns_before(connection, row.session_id, row.turn)
+            if earlier:
+                return MemoryWindow(waiting_on=earlier[0], ahead=len(earlier))
             await _begin(connection, interaction_id)
             return await select_window(connection, row.session_id, 2 * row.turn - 1, memory_token_budget)
 

@@ -240,6 +240,17 @@ async def test_an_ending_closes_the_calls_that_nobody_closed(store: InteractionS
     }
 
 
+async def test_a_turn_in_line_is_told_how_many_come_before_it(store: InteractionStore) -> None:
+    for _ in range(12):
+        last = await opened(store)
+    third = await opened(store, session_id="short")
+    assert (await store.take_place(last, ANY_BUDGET)).ahead == 10
+    assert (await store.take_place(third, ANY_BUDGET)).waiting_on is None
+    fourth = await opened(store, session_id="short")
+    window = await store.take_place(fourth, ANY_BUDGET)
+    assert (window.waiting_on, window.ahead) == (third, 1)
+
+
 # --- abandoning ---
 
 
