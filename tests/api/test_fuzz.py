@@ -26,7 +26,7 @@ async def test_no_generated_request_breaks_the_api(system: System, tmp_path: Pat
             "--phases=examples,coverage,fuzzing",
             "--max-examples=15",
             "--max-time=10",
-            "--workers=2",
+            "--workers=1",  # with two threads Python 3.11 itself fails now and then, in `ast.parse`
             "--generation-deterministic",
             f"--checks={','.join(CHECKS)}",
             "--suppress-health-check=all",

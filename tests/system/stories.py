@@ -69,6 +69,12 @@ def outcomes(view: Json) -> list[str]:
     return [attempt["error_type"] or attempt["status"] for attempt in view["attempts"]]
 
 
+def apart_from_costs(view: Json) -> Json:
+    """An interaction without what is looked up after its end."""
+    attempts = [{name: value for name, value in one.items() if name != "usage"} for one in view["attempts"]]
+    return {**view, "usage": None, "attempts": attempts}
+
+
 @asynccontextmanager
 async def sending(system: System, message: str = "Hello", **fields: Any) -> AsyncIterator[asyncio.Task[httpx.Response]]:
     """Send a message and go on; the request ends with the block."""

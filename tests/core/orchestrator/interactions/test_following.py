@@ -1,4 +1,4 @@
-"""Whoever follows an interaction ends with the stored reply, whatever it saw before and whatever the log still holds."""
+"""Whoever follows an interaction ends with its reply, whatever it saw before and whatever the log still holds."""
 
 import pytest
 from sqlalchemy import delete, select
