@@ -14,7 +14,7 @@ run: .venv/installed ## run everything on this machine until Ctrl-C, and show on
 	@$(BIN)/orchestrator up --hello $(ARGS)
 
 test: .venv/installed-dev ## run the tests against real processes; ARGS="tests/api -k name" runs a part
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/installed-dev ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

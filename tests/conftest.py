@@ -1,6 +1,7 @@
 """Fixtures for every test: the real Temporal dev server, the stand-in, and our processes."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client
@@ -10,6 +11,12 @@ from embedded.children import Children
 from embedded.temporal_server import start_temporal
 from standin import StandIn
 from tests.harness import FORKS, System, free_port
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of whole systems first: they take longest, and nobody is to wait for one of them at the end."""
+    systems = Path(__file__).with_name("system")
+    items.sort(key=lambda item: not item.path.is_relative_to(systems))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,7 +28,8 @@ def _workflow_ids(system: System) -> set[str]:
     with closing(sqlite3.connect(f"file:{_database(system)}?mode=ro", uri=True)) as connection:
         # Temporal removes the runs of erased interactions some seconds later.
         query = "select interaction_id from interactions union select interaction_id from erased_interactions"
-        return {f"interaction-{row[0]}" for row in connection.execute(query)}
+        ids = [row[0] for row in connection.execute(query)]
+        return {f"{kind}-{interaction_id}" for interaction_id in ids for kind in ("interaction", "reconcile")}
 
 
 @pytest.fixture
