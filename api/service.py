@@ -47,6 +47,7 @@ class InteractionService:
         self._application = application
         self._store = application.store
         self._runs = runs
+        self._results = application.results(runs)
         self._settlement = application.settlement(runs)
         self._follower = follower
         self._waits = waits
@@ -178,16 +179,14 @@ class InteractionService:
         Raises:
             UnknownResourceError: there is none of that id.
             StorageUnavailableError: the database did not answer.
-            WorkflowServiceUnavailableError: Temporal did not answer.
         """
         view = await self._store.view(interaction_id)
         if view.status.is_final:
             return view
-        try:
+        ended = await self._results.cancel(interaction_id)
+        with suppress(WorkflowServiceUnavailableError):  # it is logged, and the store knows what is wanted
             await self._runs.cancel(workflow_id_of(interaction_id))
-        except WorkflowServiceUnavailableError as error:
-            raise WorkflowServiceUnavailableError(str(error), interaction_id=interaction_id) from error
-        return await self.current(interaction_id, _CANCELLED_WITHIN_SECONDS)
+        return ended or await self.current(interaction_id, _CANCELLED_WITHIN_SECONDS)
 
     def cancel_for_absent(self, interaction_id: str) -> None:
         """Cancel an interaction whose client has left, and wanted that; not when it is we who leave."""

@@ -5,6 +5,7 @@ OrchestratorError
 ├── UnknownResourceError            ask for something that exists
 ├── SessionOwnershipError           use a session of your own
 ├── SessionBusyError                wait for the session's earlier turn, or send with another strategy
+├── SessionErasingError             wait until the session is erased: then its id is free
 ├── IdempotencyConflictError        use a key of its own for each request
 ├── StorageUnavailableError         try again when the database answers
 ├── WorkflowServiceUnavailableError try again when Temporal answers
@@ -56,6 +57,13 @@ class SessionBusyError(OrchestratorError):
         super().__init__(f"session '{session_id}' is busy with interaction {interaction_id}")
         self.interaction_id = interaction_id
         """The earlier turn."""
+
+
+class SessionErasingError(OrchestratorError):
+    """The session is being erased, and takes no message until that is done."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session '{session_id}' is being erased; send again in a moment")
 
 
 class IdempotencyConflictError(OrchestratorError):

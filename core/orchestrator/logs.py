@@ -18,6 +18,7 @@ from core.orchestrator.events import (
     InteractionEvent,
     InteractionFailed,
     InteractionIncomplete,
+    TextDelta,
 )
 from core.orchestrator.providers.untrusted import IDENTIFYING_LENGTH, REDACTED
 
@@ -87,10 +88,15 @@ def _redactor(secrets: Collection[str]) -> Processor:
 
 
 def log_events(bus: EventBus) -> None:
-    """Log every event of a bus: one line each, named as the event, with the interaction's id."""
+    """Log every event of a bus: one line each, named as the event, with the interaction's id.
+
+    Nothing that was said is logged: it would outlive the erasure of its conversation.
+    """
     logger = logging.getLogger("orchestrator")
 
     def log(event: InteractionEvent) -> None:
+        if isinstance(event, TextDelta):
+            return
         troubled = isinstance(event, AttemptFailed | InteractionFailed | InteractionIncomplete)
         level = logging.WARNING if troubled else logging.INFO
         if not logger.isEnabledFor(level):

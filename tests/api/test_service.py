@@ -300,12 +300,13 @@ async def test_cancelling_ends_with_the_interaction_or_with_patience(house: Hous
         await service.cancel("nobody")
 
 
-async def test_without_temporal_nothing_is_cancelled_and_the_caller_knows(house: House) -> None:
-    interaction_id = await house.opened()
+async def test_without_temporal_what_has_not_begun_is_cancelled_and_what_has_is_told_to_stop(house: House) -> None:
+    queued, running = await house.opened(), await house.opened()
+    await house.application.store.take_place(running, 0)
     house.runs.away = True
-    with pytest.raises(WorkflowServiceUnavailableError) as failure:
-        await house.service().cancel(interaction_id)
-    assert failure.value.interaction_id == interaction_id
+    assert (await house.service().cancel(queued)).status is InteractionStatus.CANCELLED
+    assert (await house.service().cancel(running)).status is InteractionStatus.IN_PROGRESS
+    assert await house.application.store.is_cancelling(running)
 
 
 async def test_a_process_that_stops_takes_no_client_for_gone(house: House) -> None:

@@ -7,10 +7,11 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from standin import Call, Outcome
 from tests.api.talk import CHAT, DIRECT, assert_problem
-from tests.harness import System
+from tests.harness import System, closed_run
 from tests.system.stories import HELD, Json, eventually, held, interaction_of, outcomes, read, sending, transcript
 from tests.system.streams import events_in, everything, kinds, opened, reduced, sent
 
@@ -84,14 +85,18 @@ async def _is_told(system: System, interaction_id: str, kind: str) -> bool:
     return False
 
 
-async def test_a_turn_no_worker_has_taken_up_can_be_cancelled(own_system: System) -> None:
+async def test_a_turn_no_worker_has_taken_up_is_cancelled_at_once(own_system: System, temporal: Client) -> None:
     await own_system.start_api()
     queued = (await own_system.interact(session_id="s", background=True)).json()
-    assert (await cancel(own_system, queued["interaction_id"]))["status"] == "queued"
-    await own_system.start_worker()
-    view = await read(own_system, queued["interaction_id"], wait=30)
+    view = await cancel(own_system, queued["interaction_id"])
     assert (view["status"], view["attempts"]) == ("cancelled", [])
-    assert own_system.standin.ledger.calls == []
+    following = await own_system.interact(session_id="s", background=True, multitask_strategy="reject")
+    assert following.status_code == 202  # nobody is before it
+    await own_system.start_worker()
+    run = await closed_run(temporal, queued["workflow_id"])
+    assert (await run.describe()).status is WorkflowExecutionStatus.CANCELED
+    assert (await read(own_system, following.json()["interaction_id"], wait=30))["status"] == "completed"
+    assert len(own_system.standin.ledger.calls) == 1
     assert (await own_system.interact(session_id="s")).json()["status"] == "completed"
 
 

@@ -81,13 +81,15 @@ class CancelWatch:
         self._watch = watch
 
     async def wanted(self) -> None:
-        """Return as soon as the interaction is to end, or is gone.
+        """Return as soon as the interaction is to end, has ended, or is gone.
 
         Raises:
             StorageUnavailableError: the database did not answer.
         """
         goes_on = select(interactions.c.interaction_id).where(
-            interactions.c.interaction_id == self._interaction_id, interactions.c.cancelling.is_(None)
+            interactions.c.interaction_id == self._interaction_id,
+            interactions.c.cancelling.is_(None),
+            interactions.c.ended_at.is_(None),
         )
         while True:
             await self._watch.changed()

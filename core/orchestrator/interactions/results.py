@@ -18,7 +18,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, OrchestratorError, UnknownResourceError
 from core.orchestrator.events import EventBus, terminal_event_of
-from core.orchestrator.interactions.store import Ending, InteractionStore
+from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
 from core.orchestrator.runs import Runs
@@ -72,12 +72,31 @@ class Results:
                 # It was erased while its start was under way: the run holds what was said, and is nobody's.
                 await self._runs.delete(workflow_id_of(results.interaction_id))
             raise
+        await self._tell(ended)
+        return ended.view
+
+    async def cancel(self, interaction_id: str) -> InteractionView | None:
+        """Cancel an interaction as far as the store goes: one that has not begun ends at once, a call is told to stop.
+
+        Returns:
+            The interaction if it has ended; None while its call, or its run, has yet to stop.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+            StorageUnavailableError: the database did not answer.
+        """
+        ended = await self._store.cancel(interaction_id)
+        if ended is None:
+            return None
+        await self._tell(ended)
+        return ended.view
+
+    async def _tell(self, ended: Ended) -> None:
         if ended.first:
             self._events.publish(terminal_event_of(ended.view))
         if ended.following is not None:
             await self._runs.free_place(workflow_id_of(ended.following))
         await self._reconciliation.begin_if_due(ended.view)
-        return ended.view
 
     async def _ending(self, results: StoreResults) -> Ending:
         request = await self._store.request(results.interaction_id)

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.calls.cancelling import Cancelling
+from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
 from core.orchestrator.calls.lost import LOST_CALL, close_open_calls
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.calls.texts import read_cancelled_text
@@ -30,7 +30,7 @@ from core.orchestrator.events import InteractionEvent
 from core.orchestrator.interactions.opening import InteractionOpener, open_turns_before, put_prompt
 from core.orchestrator.interactions.reader import find_row, known, read_view
 from core.orchestrator.memory.conversations import select_window
-from core.orchestrator.replies.log import append, append_end
+from core.orchestrator.replies.log import append, append_end, append_wake
 from core.orchestrator.storage.tables import interactions, messages
 from core.orchestrator.tokens import estimate_tokens
 
@@ -152,15 +152,35 @@ class InteractionStore(InteractionOpener):
             UnknownResourceError: it was never opened.
         """
         async with self._database.write() as connection:
+            return await self._ended(
+                connection, known(await find_row(connection, interaction_id), interaction_id), ending
+            )
+
+    async def cancel(self, interaction_id: str) -> Ended | None:
+        """Note that an interaction is to end. One that has not begun, or has ended, has nothing left to do.
+
+        Returns:
+            How it ended; None where it has begun, and ends when its call has stopped.
+
+        Raises:
+            UnknownResourceError: it was never opened.
+        """
+        async with self._database.write() as connection:
             row = known(await find_row(connection, interaction_id), interaction_id)
-            first = not InteractionStatus(row.status).is_final
-            if first:
-                await self._end(connection, row, ending)
-            following = await _next_open_turn(connection, row) if row.turn is not None else None
-            view = await read_view(connection, interaction_id)
-            if first:
-                await append_end(connection, view, watched=row.watched)
-            return Ended(view, first, following)
+            if row.status == InteractionStatus.IN_PROGRESS:
+                await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
+                return None
+            return await self._ended(connection, row, Ending(InteractionStatus.CANCELLED, error=CANCELLED))
+
+    async def _ended(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
+        first = not InteractionStatus(row.status).is_final
+        if first:
+            await self._end(connection, row, ending)
+        following = await _next_open_turn(connection, row) if row.turn is not None else None
+        view = await read_view(connection, row.interaction_id)
+        if first:
+            await append_end(connection, view, watched=row.watched)
+        return Ended(view, first, following)
 
     async def abandon(self, interaction_id: str, offered_at: datetime) -> Abandonment:
         """End an interaction that never began and has no workflow: it was never accepted, so its message goes too.
@@ -189,7 +209,8 @@ class InteractionStore(InteractionOpener):
         now = self._clock()
         ending = _as_wanted(ending, row.cancelling)
         # A call cut off by the deadline, or by the end of its worker, may have nobody left to close it.
-        await close_open_calls(connection, row.interaction_id, ending.error or LOST_CALL, watched=row.watched)
+        if await close_open_calls(connection, row.interaction_id, ending.error or LOST_CALL, watched=row.watched):
+            await append_wake(connection, row.interaction_id)  # should one of them still run, it is to stop
         if row.cancelling == Cancelling.ROLLBACK:
             await _forget_messages(connection, row.interaction_id)
         elif ending.status is InteractionStatus.CANCELLED:

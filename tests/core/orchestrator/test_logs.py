@@ -158,16 +158,17 @@ def test_what_cannot_be_written_as_json_is_written_all_the_same() -> None:
     assert record["odd"].startswith("<object")
 
 
-def test_every_event_is_a_line_and_troubles_are_warnings() -> None:
+def test_every_event_is_a_line_and_troubles_are_warnings_but_no_words_are_logged() -> None:
     code = """
 from core.orchestrator.contracts import InteractionStatus, InteractionView
 from core.orchestrator.errors import ErrorType
-from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus, InteractionCompleted
+from core.orchestrator.events import AttemptFailed, AttemptStarted, EventBus, InteractionCompleted, TextDelta
 configure_logging("info")
 bus = EventBus()
 log_events(bus)
 bus.publish(AttemptStarted(interaction_id="i", attempt=1, model="m"))
 bus.publish(AttemptFailed(interaction_id="i", attempt=1, model="m", error_type=ErrorType.TIMEOUT, next="retry"))
+bus.publish(TextDelta(interaction_id="i", attempt=1, delta="private words"))
 view = InteractionView(
     interaction_id="i", workflow_id="w", status=InteractionStatus.COMPLETED, message="private words", model="m"
 )

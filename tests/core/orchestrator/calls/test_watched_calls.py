@@ -244,3 +244,14 @@ async def test_a_text_that_only_begins_like_a_key_goes_on_as_it_was_said(watched
     watched.script(["ky", " is blue", completion("ky is blue")])
     assert (await watched.answer(after_output=AfterOutput.CONTINUE)).text == "The sky is blue"
     assert await shown(watched) == "The sky is blue"
+
+
+async def test_a_call_stops_when_its_interaction_is_ended_without_it(line: Line, elsewhere: Database) -> None:
+    """As after an operator terminated the run: nobody tells the call but the store."""
+    line.script(["Once upon", asyncio.Event()])
+    task = asyncio.create_task(line.call())
+    await line.provider.speaking.wait()
+    await InteractionStore(elsewhere).end(line.interaction_id, Ending(InteractionStatus.FAILED))
+    async with asyncio.timeout(5):
+        assert isinstance(await task, FailedCall)
+    assert line.provider.closed == 1

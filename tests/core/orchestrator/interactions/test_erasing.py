@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from core.orchestrator.contracts import (
     CompletionRequest,
     InteractionError,
     InteractionStatus,
+    MultitaskStrategy,
     PlannedCall,
     StoreResults,
     Usage,
@@ -25,6 +26,7 @@ from core.orchestrator.contracts import (
 from core.orchestrator.errors import (
     ErrorType,
     LLMProviderServiceError,
+    SessionErasingError,
     SessionOwnershipError,
     UnknownResourceError,
     WorkflowServiceUnavailableError,
@@ -33,7 +35,7 @@ from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionCancelled
 from core.orchestrator.interactions.erasing import Erasure
 from core.orchestrator.interactions.opening import IdempotencyKey, Opening
 from core.orchestrator.interactions.results import Results
-from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
+from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.providers.base import LLMProvider
@@ -138,14 +140,14 @@ class Attic:
             return await connection.scalar(query) or 0
 
     def holds(self, text: str) -> list[str]:
-        """The tables that hold a text anywhere, and the file, where its bytes are left in it."""
+        """The tables that hold a text anywhere, and the files in which its bytes are left."""
         with closing(sqlite3.connect(self.path)) as connection:
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             found = [
                 name for name in tables if any(text in str(row) for row in connection.execute(f"SELECT * FROM {name}"))
             ]
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return [*found, *(["the file"] if text.encode() in self.path.read_bytes() else [])]
+        files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
+        return found + [file.name for file in files if text.encode() in file.read_bytes()]
 
 
 @pytest.fixture
@@ -170,6 +172,16 @@ async def test_a_session_goes_with_all_that_was_said_in_it(attic: Attic) -> None
     assert sorted(attic.runs.deleted) == sorted(
         f"{kind}-{interaction_id}" for kind in ("interaction", "reconcile") for interaction_id in erased
     )
+
+
+@pytest.mark.parametrize("what", ["session", "user"])
+async def test_no_byte_of_what_was_said_is_left_in_a_file(attic: Attic, what: str) -> None:
+    with closing(sqlite3.connect(attic.path)) as idle:  # keeps the files as they are, as another process does
+        await attic.turn(session_id="s1")
+        idle.execute("SELECT * FROM messages").fetchall()
+        assert "orchestrator.db-wal" in attic.holds(SECRET)
+        await (attic.erasure.erase_session("s1") if what == "session" else attic.erasure.erase_user("ada"))
+        assert attic.holds(SECRET) == []
 
 
 async def test_a_user_goes_with_sessions_completions_and_name(attic: Attic) -> None:
@@ -323,32 +335,86 @@ async def test_a_bill_that_is_looked_for_after_all_is_looked_for_in_vain(attic: 
     assert attic.runs.reconciled == []
 
 
-async def test_a_turn_that_comes_during_the_erasure_goes_too_or_opens_the_session_anew(attic: Attic) -> None:
-    await attic.turn()
-    late = request("late")
-    attic.runs.meanwhile.append(lambda: attic.store.open_turn(late))
+async def test_a_session_that_is_being_erased_takes_no_turn_and_is_new_afterwards(attic: Attic) -> None:
+    opening = Opening(key=IdempotencyKey("key", "fingerprint"))
+    first = await attic.store.open_turn(request(SECRET), opening)
+    met: list[object] = []
+
+    async def write_on() -> None:
+        for strategy in MultitaskStrategy:
+            with pytest.raises(SessionErasingError, match="'s1' is being erased"):
+                await attic.store.open_turn(request("late"), Opening(strategy=strategy))
+        with pytest.raises(SessionOwnershipError):
+            await attic.store.open_turn(request("late", user_id="eve"))
+        met.append(await attic.store.open_turn(request(SECRET), opening))
+
+    attic.runs.meanwhile.append(write_on)
     await attic.erasure.erase_session("s1")
+    assert met == [replace(first, status=InteractionStatus.CANCELLED, replayed=True)]  # found by its key
     assert await attic.count() == 0
-    assert f"interaction-{late.interaction_id}" in attic.runs.deleted
-    anew = await opened(attic.store, "Hello again")
+    anew = await attic.store.open_turn(request("Hello again"), opening)
+    assert not anew.replayed
     [session] = await Conversations(attic.database).sessions("ada", after=None, limit=10)
     assert (session.session_id, session.turns) == ("s1", 1)
-    assert (await attic.store.take_place(anew, 1000)).messages == 0
+    assert (await attic.store.take_place(anew.request.interaction_id, 1000)).messages == 0
+
+
+async def test_an_erasure_ends_while_others_keep_writing(attic: Attic) -> None:
+    await attic.turn()
+    refused = asyncio.Event()
+
+    async def write_on() -> None:
+        while True:
+            try:
+                await opened(attic.store, "and another")
+            except SessionErasingError:
+                refused.set()
+
+    writers = [asyncio.create_task(write_on()) for _ in range(4)]
+    try:
+        attic.runs.meanwhile.append(refused.wait)
+        await asyncio.wait_for(attic.erasure.erase_session("s1"), 20)
+    finally:
+        for writer in writers:
+            writer.cancel()
+        await asyncio.wait(writers)
+
+
+async def test_what_a_user_sends_while_they_are_erased_stays(attic: Attic) -> None:
+    for session_id in ("s1", "s2"):
+        await attic.turn(session_id=session_id)
+    bare = CompletionRequest(interaction_id=new_id(), user_id="ada")
+
+    async def write_on() -> None:
+        with pytest.raises(SessionErasingError):
+            await opened(attic.store, "late", session_id="s2")
+        await attic.turn("late", session_id="s3")
+        await attic.store.open_completion(bare, PROMPT)
+
+    attic.runs.meanwhile.append(write_on)
+    await attic.erasure.erase_user("ada")
+    assert attic.holds(SECRET) == []
+    assert [one.session_id for one in await Conversations(attic.database).sessions("ada", after=None, limit=9)] == ["s3"]
+    assert (await attic.store.view(bare.interaction_id)).status is InteractionStatus.QUEUED
+    assert {one.key: one.calls for one in (await attic.usage(GroupBy.USER)).items} == {None: 4, "ada": 2}
 
 
 async def test_no_turn_is_erased_before_it_has_ended(attic: Attic) -> None:
-    late = request("late")
-
-    class Busy(InteractionStore):
-        async def end(self, interaction_id: str, ending: Ending) -> Ended:
-            await self.open_turn(late)  # just too late to be ended with the first
-            return await super().end(interaction_id, ending)
-
-    attic.store = Busy(attic.database)
-    first = await opened(attic.store)
+    first, second = await opened(attic.store), await opened(attic.store)
     await attic.erasure.erase_session("s1")
-    assert [event.interaction_id for event in attic.events] == [first, late.interaction_id]
-    assert await attic.count() == 0
+    assert [event.interaction_id for event in attic.events] == [first, second]
+
+
+async def test_a_session_that_is_opened_anew_outlives_an_erasure_of_the_one_before(attic: Attic) -> None:
+    await attic.turn()
+
+    async def erase_and_open() -> None:
+        await attic.erasure.erase_session("s1")
+        await opened(attic.store, "anew")
+
+    attic.runs.meanwhile.append(erase_and_open)
+    await attic.erasure.erase_session("s1")
+    assert await attic.count(InteractionStatus.QUEUED) == 1
 
 
 async def test_a_session_that_somebody_else_opens_under_the_same_name_is_left_alone(attic: Attic) -> None:
@@ -391,6 +457,8 @@ async def test_an_erasure_that_breaks_off_leaves_whole_sessions_and_is_taken_up_
     for session in left:
         spoken = await Conversations(attic.database).transcript(session.session_id, user_id="ada", after=0, limit=10)
         assert [message.sequence for message in spoken] == [1, 2, 3]
+        with pytest.raises(SessionErasingError):
+            await opened(attic.store, session_id=session.session_id)
     assert await attic.count(InteractionStatus.QUEUED) == 0
     attic.runs.refuse = 0
     await attic.erasure.erase_user("ada")

@@ -364,3 +364,31 @@ async def test_a_bare_completion_begins_until_it_has_ended(store: InteractionSto
     ended = await store.end(asked.interaction_id, Ending(InteractionStatus.COMPLETED, reply="Hi"))
     assert (ended.first, ended.following, ended.view.message) == (True, None, "Hi")
     assert not await store.begin_completion(asked.interaction_id)
+
+
+# --- cancelling ---
+
+
+async def test_a_turn_that_has_not_begun_is_cancelled_at_once(store: InteractionStore) -> None:
+    running, in_line, following = [await opened(store) for _ in range(3)]
+    await store.take_place(running, ANY_BUDGET)
+    ended = await store.cancel(in_line)
+    assert ended is not None
+    assert (ended.first, ended.view.status, ended.following) == (True, InteractionStatus.CANCELLED, following)
+    assert (await store.take_place(in_line, ANY_BUDGET)).ended
+
+
+async def test_a_turn_that_has_begun_is_marked_and_ends_later(store: InteractionStore) -> None:
+    interaction_id = await opened(store)
+    await store.take_place(interaction_id, ANY_BUDGET)
+    assert await store.cancel(interaction_id) is None
+    assert (await store.view(interaction_id)).status is InteractionStatus.IN_PROGRESS
+    assert await store.is_cancelling(interaction_id)
+
+
+async def test_what_has_ended_is_not_cancelled(store: InteractionStore) -> None:
+    interaction_id = await opened(store)
+    completed = await store.end(interaction_id, Ending(InteractionStatus.COMPLETED, reply="Hi"))
+    ended = await store.cancel(interaction_id)
+    assert ended is not None
+    assert (ended.first, ended.view) == (False, completed.view)

@@ -259,6 +259,45 @@ async def test_a_committed_reply_survives_a_power_cut(database: Database) -> Non
         assert await connection.scalar(text("PRAGMA synchronous")) == 2
 
 
+# --- purging ---
+
+
+async def test_a_purge_waits_for_a_reader_of_an_earlier_state(database: Database, database_path: Path) -> None:
+    log = database_path.with_name(f"{database_path.name}-wal")
+    async with database.read() as reading:
+        await reading.execute(select(sessions))
+        async with database.write() as connection:
+            await connection.execute(insert(sessions).values(session_row("s1")))
+        purging = asyncio.create_task(database.purge(timedelta(seconds=30)))
+        await count_sessions(database)
+        assert not purging.done()
+    await purging
+    assert log.read_bytes() == b""
+    assert await count_sessions(database) == 1
+
+
+async def test_a_purge_that_a_reader_holds_up_for_long_gives_up_and_says_so(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with database.read() as reading:
+        await reading.execute(select(sessions))
+        async with database.write() as connection:
+            await connection.execute(insert(sessions).values(session_row("s1")))
+        await database.purge(timedelta(milliseconds=50))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "erased" in record.message
+
+
+async def test_a_purge_of_a_file_that_is_gone_says_so_and_makes_none(
+    database: Database, database_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database_path.unlink()
+    await database.purge(timedelta(milliseconds=50))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert not database_path.exists()
+
+
 # --- migrations ---
 
 

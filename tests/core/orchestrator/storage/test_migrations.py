@@ -109,6 +109,7 @@ async def test_a_database_of_the_second_version_keeps_its_rows_and_takes_new_one
     migrated = read(path)
     assert holds(migrated, SECOND)
     assert [entry["watched"] for entry in migrated["interactions"]] == [0, 0]
+    assert [entry["erasing"] for entry in migrated["sessions"]] == [0]
     assert migrated["reply_events"] == migrated["erased_interactions"] == []
     store = InteractionStore(database)
     assert (await store.view("i1")).message == "Hi"
