@@ -18,6 +18,7 @@ from core.orchestrator.errors import (
     IdempotencyConflictError,
     OrchestratorError,
     SessionBusyError,
+    SessionErasingError,
     SessionOwnershipError,
     StorageUnavailableError,
     UnknownResourceError,
@@ -54,6 +55,7 @@ _REFUSED: dict[type[Exception], tuple[HTTPStatus, str]] = {
     UnknownResourceError: (HTTPStatus.NOT_FOUND, "not_found"),
     SessionOwnershipError: (HTTPStatus.FORBIDDEN, "forbidden"),
     SessionBusyError: (HTTPStatus.CONFLICT, "session_busy"),
+    SessionErasingError: (HTTPStatus.CONFLICT, "session_erasing"),
     IdempotencyConflictError: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_conflict"),
 }
 """What a client asked for and cannot have, in the error's own words."""

@@ -1,5 +1,8 @@
 """Erasing over HTTP: whose it must be, what is there, and what cannot be reached."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from tests.api.talk import CHAT, DIRECT, assert_problem, post
@@ -18,6 +21,17 @@ async def test_a_session_can_be_erased_once_and_begun_anew(system: System) -> No
     assert [session["session_id"] for session in left] == ["kept"]
     anew = await system.interact(user_id="somebody else", session_id="erased")
     assert anew.status_code == 200
+
+
+async def test_a_session_whose_erasure_broke_off_takes_no_message_until_it_is_erased(system: System) -> None:
+    session = {"user_id": "eraser-2", "session_id": "half-erased"}
+    await system.interact(**session)
+    with closing(sqlite3.connect(system.directory / "data" / "orchestrator.db")) as database, database:
+        database.execute("UPDATE sessions SET erasing = true WHERE session_id = 'half-erased'")
+    for how in ({}, {"stream": True}, {"background": True}, {"multitask_strategy": "rollback"}):
+        assert_problem(await system.interact(**session, **how), 409, "session_erasing")
+    assert (await system.client.delete("/api/sessions/half-erased")).status_code == 204
+    assert (await system.interact(**session)).status_code == 200
 
 
 async def test_an_erased_interaction_is_not_found_and_its_place_in_a_list_still_is(system: System) -> None:

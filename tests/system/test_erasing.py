@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, closing
 
 from temporalio.client import Client
@@ -57,6 +57,10 @@ async def is_gone_from_temporal(temporal: Client, workflow_id: str) -> None:
         return False
 
     await eventually(gone)
+
+
+async def anything(seen: Sequence[object]) -> bool:
+    return bool(seen)
 
 
 def complained(*processes: Process) -> list[str]:
@@ -135,6 +139,27 @@ async def test_a_worker_that_slept_through_an_erasure_writes_nothing_when_it_wak
     assert complained(worker) == []
     await worker.stop()
     assert tables_that_hold(system, SECRET, "s1") == []
+
+
+async def test_a_session_is_erased_while_others_keep_writing_to_it(system: System) -> None:
+    session = {"user_id": "writer", "session_id": "written"}
+    await system.interact(**session)
+    seen: list[tuple[int, str | None]] = []
+
+    async def write_on() -> None:
+        while True:
+            response = await system.interact(**session, background=True)
+            seen.append((response.status_code, response.json().get("error_type")))
+
+    writers = [asyncio.create_task(write_on()) for _ in range(4)]
+    try:
+        await eventually(lambda: anything(seen))
+        await asyncio.wait_for(erase(system, "sessions/written"), 20)
+    finally:
+        for writer in writers:
+            writer.cancel()
+        await asyncio.wait(writers)
+    assert set(seen) <= {(202, None), (409, "session_erasing")}
 
 
 async def test_a_run_that_begins_after_its_turn_was_erased_deletes_itself(system: System, temporal: Client) -> None:

@@ -1,16 +1,18 @@
 """Erasing a session, or all that is known of a user: what was said goes, what was used stays, as numbers.
 
-First whatever still runs is ended, so that no call goes on. Then the histories go from Temporal, and last the rows:
-they are all that tells which histories there are, so an erasure that breaks off is taken up again by repeating it. A
-session goes in one transaction: nobody ever meets a half of one, and a message that comes later opens it anew.
+First a session is closed: it takes no further turn, so nobody who keeps writing keeps it from being erased. Whatever
+still runs is ended, so that no call goes on. Then the histories go from Temporal, and last the rows: they are all that
+tells which histories there are, so an erasure that breaks off is taken up again by repeating it. A session goes in one
+transaction: nobody ever meets a half of one, and a message that comes later opens it anew.
 """
 
 import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
@@ -81,61 +83,60 @@ class Erasure:
             StorageUnavailableError: the database did not answer; what is left is erased by repeating this.
             WorkflowServiceUnavailableError: Temporal did not answer; what is left is erased by repeating this.
         """
-        async with self._database.read() as connection:
-            owner = await owner_of(connection, session_id, user_id)
-        await self._erase_session(session_id, owner)
+        async with self._database.write() as connection:
+            await owner_of(connection, session_id, user_id)
+            [session] = await _close(connection, sessions.c.session_id == session_id)
+        await self._erase_session(session)
+        await self._database.purge()
 
     async def erase_user(self, user_id: str) -> None:
         """Erase all that is known of a user; the numbers of what was used stay, and are nobody's.
+
+        New sessions and completions that come meanwhile stay.
 
         Raises:
             UnknownResourceError: nothing is known of such a user.
             StorageUnavailableError: the database did not answer; what is left is erased by repeating this.
             WorkflowServiceUnavailableError: Temporal did not answer; what is left is erased by repeating this.
         """
-        if not await self._knows(user_id):
-            raise UnknownResourceError("user", user_id)
-        await self._end_all(interactions.c.user_id == user_id)
-        theirs = select(sessions.c.session_id).where(sessions.c.user_id == user_id)
-        while found := await self._read(theirs.limit(_AT_A_TIME)):
-            for session_id in found:
-                await self._erase_session(session_id, user_id)
-        completion = (interactions.c.user_id == user_id) & interactions.c.session_id.is_(None)
-        while found := await self._read(_ids(completion).limit(_AT_A_TIME)):
-            await self._end_all(interactions.c.interaction_id.in_(found))
-            await self._delete_runs(found)
+        theirs = interactions.c.user_id == user_id
+        async with self._database.write() as connection:
+            if not await _is_known(connection, user_id):
+                raise UnknownResourceError("user", user_id)
+            closed = await _close(connection, sessions.c.user_id == user_id)
+            bare = (await connection.scalars(_ids(theirs & interactions.c.session_id.is_(None)))).all()
+            unended = await _mark_unended(connection, theirs)
+        await self._end(unended)
+        for session in closed:
+            await self._erase_session(session)
+        for begin in range(0, len(bare), _AT_A_TIME):
+            some = bare[begin : begin + _AT_A_TIME]
+            await self._delete_runs(some)
             async with self._database.write() as connection:
-                await _erase(connection, interactions.c.interaction_id.in_(found), self._clock())
+                await _erase(connection, interactions.c.interaction_id.in_(some), self._clock())
         # Those of an interaction that came in the meantime are left to it.
-        gone = attempts.c.interaction_id.not_in(_ids(interactions.c.user_id == user_id))
+        gone = attempts.c.interaction_id.not_in(_ids(theirs))
         async with self._database.write() as connection:
             await connection.execute(update(attempts).where(attempts.c.user_id == user_id, gone).values(user_id=None))
+        await self._database.purge()
 
-    async def _erase_session(self, session_id: str, owner: str) -> None:
-        # With its owner: as soon as it is gone, somebody else may choose the same id.
-        whole = (interactions.c.session_id == session_id) & (interactions.c.user_id == owner)
-        deleted: set[str] = set()
-        while True:
-            await self._end_all(whole)
-            # One that has come since is left to the next round: nothing that goes on may lose its rows.
-            found = set(await self._read(_ids(whole & interactions.c.ended_at.is_not(None))))
-            await self._delete_runs(found - deleted)
-            deleted |= found
-            async with self._database.write() as connection:
-                if deleted.issuperset(await connection.scalars(_ids(whole))):
-                    await _erase(connection, whole, self._clock())
-                    await connection.execute(
-                        delete(sessions).where(sessions.c.session_id == session_id, sessions.c.user_id == owner)
-                    )
-                    return
-
-    async def _end_all(self, which: ColumnElement[bool]) -> None:
-        """End what has not ended. All is marked first, so that no turn begins because the one before it has ended."""
-        unended = _ids(which & interactions.c.ended_at.is_(None))
+    async def _erase_session(self, session: Row[Any]) -> None:
+        """Erase a session that is closed, unless somebody else has done it by now."""
+        whole = interactions.c.session_id == session.session_id
         async with self._database.write() as connection:
-            found = (await connection.scalars(unended)).all()
-            for interaction_id in found:
-                await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
+            if not await _is_there(connection, session):
+                return
+            found = (await connection.scalars(_ids(whole))).all()
+            unended = await _mark_unended(connection, whole)
+        await self._end(unended)
+        await self._delete_runs(found)
+        async with self._database.write() as connection:
+            if await _is_there(connection, session):
+                await _erase(connection, whole, self._clock())
+                await connection.execute(delete(sessions).where(sessions.c.session_id == session.session_id))
+
+    async def _end(self, found: Sequence[str]) -> None:
+        """End what was marked."""
         await self._until_calls_stop(found)
         for interaction_id in found:
             with suppress(UnknownResourceError):  # somebody else erases it too
@@ -171,18 +172,40 @@ class Erasure:
         async with self._database.read() as connection:
             return (await connection.scalars(query)).all()
 
-    async def _knows(self, user_id: str) -> bool:
-        known = (
-            select(sessions.c.session_id).where(sessions.c.user_id == user_id),
-            select(interactions.c.interaction_id).where(interactions.c.user_id == user_id),
-            select(attempts.c.interaction_id).where(attempts.c.user_id == user_id),
-        )
-        async with self._database.read() as connection:
-            return bool(await connection.scalar(select(or_(*(query.exists() for query in known)))))
-
 
 def _ids(which: ColumnElement[bool]) -> Select[str]:
     return select(interactions.c.interaction_id).where(which)
+
+
+async def _is_known(connection: AsyncConnection, user_id: str) -> bool:
+    known = (
+        select(sessions.c.session_id).where(sessions.c.user_id == user_id),
+        select(interactions.c.interaction_id).where(interactions.c.user_id == user_id),
+        select(attempts.c.interaction_id).where(attempts.c.user_id == user_id),
+    )
+    return bool(await connection.scalar(select(or_(*(query.exists() for query in known)))))
+
+
+async def _close(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    """Let sessions take no further turn, and return them."""
+    closing = update(sessions).where(which).values(erasing=True).returning(sessions)
+    closed: Sequence[Row[Any]] = (await connection.execute(closing)).all()
+    return closed
+
+
+async def _is_there(connection: AsyncConnection, session: Row[Any]) -> bool:
+    """Tell whether a session is still the one that was closed: once it is gone, anybody may choose the same id."""
+    same = (sessions.c.session_id == session.session_id) & (sessions.c.user_id == session.user_id)
+    query = select(sessions).where(same, sessions.c.created_at == session.created_at)
+    return (await connection.execute(query)).one_or_none() is not None
+
+
+async def _mark_unended(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[str]:
+    """Mark all that has not ended at once, so that no turn begins because the one before it has ended."""
+    found = (await connection.scalars(_ids(which & interactions.c.ended_at.is_(None)))).all()
+    for interaction_id in found:
+        await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
+    return found
 
 
 async def _erase(connection: AsyncConnection, which: ColumnElement[bool], now: datetime) -> None:

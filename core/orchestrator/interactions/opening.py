@@ -26,6 +26,7 @@ from core.orchestrator.contracts import (
 from core.orchestrator.errors import (
     IdempotencyConflictError,
     SessionBusyError,
+    SessionErasingError,
     SessionOwnershipError,
     UnknownResourceError,
 )
@@ -85,6 +86,7 @@ class InteractionOpener(InteractionReader):
 
         Raises:
             SessionOwnershipError: the session belongs to another user.
+            SessionErasingError: the session is being erased.
             SessionBusyError: an earlier turn has not ended, and the strategy is to reject.
             IdempotencyConflictError: the key came with another request before.
             UnknownResourceError: the interaction was erased.
@@ -229,6 +231,8 @@ async def _place(
         return 1, []
     if session.user_id != request.user_id:
         raise SessionOwnershipError(f"session '{session_id}' belongs to another user")
+    if session.erasing:
+        raise SessionErasingError(session_id)
     displaced = await _make_way(connection, session_id, strategy)
     turn: int = session.turns + 1
     await connection.execute(update(sessions).where(sessions.c.session_id == session_id).values(turns=turn))

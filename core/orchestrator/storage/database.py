@@ -6,6 +6,8 @@ because waiting inside SQLite is polling.
 """
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -23,8 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 from core.orchestrator.storage.changes import Changes, take_touched
 from core.orchestrator.storage.sqlite_follower import SqliteFollower
+from core.orchestrator.storage.sqlite_purging import empty_log
+
+logger = logging.getLogger(__name__)
 
 _WAIT = timedelta(seconds=5)
+_PATIENCE = timedelta(seconds=1)
 _CONNECTIONS = 16
 _WRITE = "orchestrator_write"
 
@@ -32,10 +38,11 @@ _WRITE = "orchestrator_write"
 class Database:
     """Transactions on one SQLite file, shared by any number of processes."""
 
-    def __init__(self, engine: AsyncEngine, wait: timedelta, changes: Changes) -> None:
+    def __init__(self, path: Path, engine: AsyncEngine, wait: timedelta, changes: Changes) -> None:
         """Use `open_database` to build one."""
         self.changes = changes
         """Who waits for a write, told when it is committed."""
+        self._path = path
         self._engine = engine
         self._wait = wait
         self._writers = asyncio.Lock()
@@ -99,6 +106,19 @@ class Database:
         async with self.read() as connection:
             await connection.execute(select(1))
 
+    async def purge(self, patience: timedelta = _PATIENCE) -> None:
+        """Leave nothing of what was deleted in any file; where others hold that up for longer, it is logged.
+
+        What is left then goes with later writes, or when the last process closes the database.
+        """
+        try:
+            if await asyncio.to_thread(empty_log, self._path, patience.total_seconds()):
+                return
+            reason = "somebody reads it"
+        except sqlite3.Error as error:
+            reason = str(error)
+        logger.warning("what was erased may be left in the database's log for a while: %s", reason)
+
     async def close(self) -> None:
         """Close every connection."""
         await self.changes.close()
@@ -128,7 +148,7 @@ def open_database(path: Path, *, connections: int = _CONNECTIONS, wait: timedelt
     event.listen(engine.sync_engine, "connect", _configure)
     event.listen(engine.sync_engine, "begin", _begin)
     changes = Changes(lambda tell: SqliteFollower(path, tell, wait.total_seconds()))
-    return Database(engine, wait, changes)
+    return Database(path, engine, wait, changes)
 
 
 def _check_writable(path: Path) -> None:

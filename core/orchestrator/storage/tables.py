@@ -56,6 +56,7 @@ sessions = Table(
     Column("user_id", String(128), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("turns", Integer, nullable=False),  # turns opened so far: the last one's number
+    Column("erasing", Boolean, nullable=False, default=False, server_default=false()),  # and takes no turn
 )
 Index("ix_sessions_user", sessions.c.user_id, sessions.c.created_at)
 

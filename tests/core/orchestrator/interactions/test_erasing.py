@@ -388,15 +388,16 @@ async def test_what_a_user_sends_while_they_are_erased_stays(attic: Attic) -> No
     async def write_on() -> None:
         with pytest.raises(SessionErasingError):
             await opened(attic.store, "late", session_id="s2")
-        await attic.turn("late", session_id="s3")
+        await talked(attic.store, attic.ledger, "late", "indeed", session_id="s3")
         await attic.store.open_completion(bare, PROMPT)
 
     attic.runs.meanwhile.append(write_on)
     await attic.erasure.erase_user("ada")
     assert attic.holds(SECRET) == []
-    assert [one.session_id for one in await Conversations(attic.database).sessions("ada", after=None, limit=9)] == ["s3"]
+    [session] = await Conversations(attic.database).sessions("ada", after=None, limit=10)
+    assert (session.session_id, session.turns) == ("s3", 1)
     assert (await attic.store.view(bare.interaction_id)).status is InteractionStatus.QUEUED
-    assert {one.key: one.calls for one in (await attic.usage(GroupBy.USER)).items} == {None: 4, "ada": 2}
+    assert {one.key: one.calls for one in (await attic.usage(GroupBy.USER)).items} == {None: 4, "ada": 1}
 
 
 async def test_no_turn_is_erased_before_it_has_ended(attic: Attic) -> None:

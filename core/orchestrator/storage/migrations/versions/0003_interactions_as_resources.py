@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("erased_at", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("interaction_id"),
     )
+    op.add_column("sessions", sa.Column("erasing", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("interactions", sa.Column("watched", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("interactions", sa.Column("cancelling", sa.String(length=16), nullable=True))
     op.add_column("interactions", sa.Column("offered_at", sa.String(length=32), nullable=True))
@@ -60,6 +61,7 @@ def downgrade() -> None:
     op.drop_index("ix_interactions_key", "interactions")
     for column in ("fingerprint", "idempotency_key", "offered_at", "cancelling", "watched"):
         op.drop_column("interactions", column)
+    op.drop_column("sessions", "erasing")
     op.drop_table("erased_interactions")
     op.drop_table("reply_events")
 
