@@ -23,6 +23,9 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.interactions.opening import IdempotencyKey, Opened, Opening
 
+_NOBODY_LISTENS = 499
+"""The client has left; so proxies call it, too."""
+
 
 class AcceptedInteraction(BaseModel):
     """A message that was accepted; the reply is found where `Location` says."""
@@ -81,16 +84,22 @@ class Delivery:
         self._response.headers.update(headers)
         if not cancelling:
             return await self._service.result(interaction_id)
-        departing = asyncio.create_task(self._cancel_on_departure(interaction_id))
+        waiting = asyncio.create_task(self._service.result(interaction_id))
+        departing = asyncio.create_task(self._departure())
         try:
-            return await self._service.result(interaction_id)
+            await asyncio.wait((waiting, departing), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
         finally:
+            waiting.cancel()
             departing.cancel()
+            await asyncio.gather(waiting, departing, return_exceptions=True)
+        self._service.cancel_for_absent(interaction_id)  # its own wait is over: only those of others count
+        return Response(status_code=_NOBODY_LISTENS)
 
-    async def _cancel_on_departure(self, interaction_id: str) -> None:
+    async def _departure(self) -> None:
         while (await self._client.receive())["type"] != "http.disconnect":
             pass
-        self._service.cancel_for_absent(interaction_id)
 
 
 def location_of(interaction_id: str) -> dict[str, str]:

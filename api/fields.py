@@ -58,6 +58,13 @@ def _written_out(value: Any) -> Any:
     return value
 
 
+def _digits(value: Any) -> Any:
+    """Leave one way to write a number; the parser would take `1.0`, `+3` and `1_0` too."""
+    if isinstance(value, str) and not re.fullmatch("[0-9]+", value):
+        raise ValueError("must be a number in digits")
+    return value
+
+
 def _not_streamed(background: bool, info: ValidationInfo) -> bool:
     if background and info.data.get("stream"):
         raise ValueError("cannot be combined with `stream`")
@@ -129,10 +136,12 @@ UserId = Annotated[Identifier, Path(description="Who.")]
 PersonaId = Annotated[Identifier, Path(description="Such as `cherry`.")]
 LastEventId = Annotated[
     int,
+    BeforeValidator(_digits),
     Header(alias="Last-Event-ID", ge=0, le=2**53, description="Number of the last event seen, as browsers send it."),
 ]
 StartingAfter = Annotated[
     int,
+    BeforeValidator(_digits),
     Query(
         ge=0,
         le=2**53,

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -16,15 +16,22 @@ _FAREWELL_SECONDS = 0.5
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, ready: asyncio.Event, end_streams: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._end_streams = end_streams
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell when requests are accepted."""
         await super().startup(sockets)
         if self.started:
             self._ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams once nobody can connect any more: whoever comes back meets the next process, not this one."""
+        # Called between closing the listener, which waits for nothing, and the first wait for requests in flight.
+        asyncio.get_running_loop().call_soon(self._end_streams)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -42,6 +49,8 @@ async def serve(
 ) -> None:
     """Serve on the settings' address until `stop` is set; requests in flight may then finish for `grace`.
 
+    Streams end at once: their readers can go on with the next process.
+
     `ready` is set once requests are accepted.
 
     Raises:
@@ -57,7 +66,7 @@ async def serve(
         lifespan="off",
         timeout_graceful_shutdown=max(1, round(grace.total_seconds())),
     )
-    server = _Server(config, ready or asyncio.Event())
+    server = _Server(config, ready or asyncio.Event(), app.state.service.end_streams)
     serving = asyncio.create_task(_serve(server))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)

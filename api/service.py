@@ -118,6 +118,10 @@ class InteractionService:
         """Whether the process is about to stop."""
         return self._waits.leaving
 
+    def end_streams(self) -> None:
+        """End every stream: the process was asked to stop, and their readers go on with the next one."""
+        self._waits.end_streams()
+
     def leave(self) -> None:
         """End every wait: the process is about to stop, and its callers are told where to find their replies."""
         self._waits.leave()
@@ -189,8 +193,11 @@ class InteractionService:
         return ended or await self.current(interaction_id, _CANCELLED_WITHIN_SECONDS)
 
     def cancel_for_absent(self, interaction_id: str) -> None:
-        """Cancel an interaction whose client has left, and wanted that; not when it is we who leave."""
-        if not self.leaving:
+        """Cancel an interaction whose client has left, and wanted that; not when it is we who leave.
+
+        Nor while anybody else waits for it or streams it here; readers at another API process are not seen.
+        """
+        if not (self.leaving or self._waits.anybody_on(interaction_id)):
             task = asyncio.create_task(self._cancel_quietly(interaction_id))
             self._cancelling.add(task)  # it outlives the request
             task.add_done_callback(self._cancelling.discard)

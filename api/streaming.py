@@ -73,6 +73,11 @@ class ReplyStream:
         self.over = over
         """Nothing more comes: everything was handed out, or it broke off on our side."""
 
+    @property
+    def ends_with_us(self) -> bool:
+        """Whether it has ended, or is about to, with nothing to be read from its client's leaving."""
+        return self.over or self._waits.streams_end
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the stream as it stands on the wire."""
         try:
@@ -84,10 +89,10 @@ class ReplyStream:
         self.over = True
 
     async def events(self) -> AsyncGenerator[LoggedEvent | None, None]:
-        """Yield each event, or None as a sign of life; end after the last one, or when the process is about to stop."""
-        async with self._waits.on(self.interaction_id, patiently=True) as wait:
+        """Yield each event, or None as a sign of life; end after the last one, or when the process is asked to stop."""
+        async with self._waits.on(self.interaction_id, resumable=True) as wait:
             heard = monotonic()
-            while not self._waits.leaving:
+            while not self._waits.streams_end:
                 batch = await self._follower.read(self.interaction_id, self._after)
                 for event in batch.events:
                     yield event
@@ -128,5 +133,5 @@ class ReplyStreamResponse(EventSourceResponse):
         """Send the stream until it ends or its client leaves."""
         async with aclosing(self._chunks):
             await super().__call__(scope, receive, send)
-        if self._on_departure is not None and not self._stream.over:
+        if self._on_departure is not None and not self._stream.ends_with_us:
             self._on_departure()

@@ -30,18 +30,18 @@ class StrictRoute(APIRoute):
         """Check the query and the body before the route's own handler sees them."""
         handle = super().get_route_handler()
         known = self._names(params.Query)
-        keyed = _IDEMPOTENCY_KEY in self._names(params.Header)
+        headers = self._names(params.Header)
         has_body = self.body_field is not None
 
         async def checked(request: Request) -> Response:
             _check_query(request, known)
+            for name in headers:
+                if len(request.headers.getlist(name)) > 1:
+                    raise _refusal(("header", name), "is given more than once")
             if not has_body:
                 return await handle(request)
-            keys = request.headers.getlist(_IDEMPOTENCY_KEY)
-            if keys and not keyed:
+            if _IDEMPOTENCY_KEY in request.headers and _IDEMPOTENCY_KEY not in headers:
                 raise _refusal(("header", _IDEMPOTENCY_KEY), "is not supported here")
-            if len(keys) > 1:
-                raise _refusal(("header", _IDEMPOTENCY_KEY), "is given more than once")
             if not _is_json(request):
                 raise HTTPException(
                     HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json", {"Accept": _JSON}

@@ -93,6 +93,10 @@ async def test_an_unknown_query_parameter_is_refused(system: System, path: str) 
         ("/api/llm/interactions/x/stream?starting_after=", "starting_after"),
         ("/api/llm/interactions/x/stream?starting_after=-1", "starting_after"),
         ("/api/llm/interactions/x/stream?starting_after=1.5", "starting_after"),
+        ("/api/llm/interactions/x/stream?starting_after=1.0", "starting_after"),
+        ("/api/llm/interactions/x/stream?starting_after=%2B3", "starting_after"),
+        ("/api/llm/interactions/x/stream?starting_after=1_0", "starting_after"),
+        ("/api/llm/interactions/x/stream?starting_after=%203", "starting_after"),
         ("/api/llm/interactions/x/stream?starting_after=99999999999999999999999", "starting_after"),
         ("/api/sessions/x/messages?cursor=x", "cursor"),
         ("/api/sessions/x/messages?cursor=-1", "cursor"),
@@ -116,9 +120,15 @@ async def test_a_bad_query_parameter_is_named(system: System, query: str, field:
     assert_problem(await system.client.get(query), 422, path=field)
 
 
-@pytest.mark.parametrize("number", ["x", "", "-1", "1.5", "99999999999999999999999", "0x1", "1, 2"])
+@pytest.mark.parametrize("number", ["x", "", "-1", "1.5", "99999999999999999999999", "0x1", "1, 2", "1.0", "+3", "1_0"])
 async def test_a_bad_last_event_id_is_named(system: System, number: str) -> None:
     response = await system.client.get("/api/llm/interactions/x/stream", headers={"Last-Event-ID": number})
+    assert_problem(response, 422, path="Last-Event-ID")
+
+
+async def test_two_last_event_ids_are_refused(system: System) -> None:
+    twice = [("Last-Event-ID", "1"), ("Last-Event-ID", "2")]
+    response = await system.client.get("/api/llm/interactions/x/stream", headers=twice)
     assert_problem(response, 422, path="Last-Event-ID")
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -49,6 +50,12 @@ class ScriptedRuns(FakeRuns):
     away: bool = False
     started: list[str] = field(default_factory=list)
     was_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    asked_at: list[float] = field(default_factory=list)
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
 
     def _answer(self) -> None:
         if self.away:
@@ -60,6 +67,9 @@ class ScriptedRuns(FakeRuns):
         self.states[f"interaction-{asked.interaction_id}"] = RunState.RUNNING
 
     async def state(self, workflow_id: str) -> RunState:
+        self.asked_at.append(monotonic())
+        self.was_asked.set()
+        await self.may_answer.wait()
         self._answer()
         return await super().state(workflow_id)
 
@@ -77,9 +87,9 @@ class House:
     runs: ScriptedRuns
     told: list[str]
 
-    def service(self, first_look: timedelta = NEVER) -> InteractionService:
+    def service(self, first_look: timedelta = NEVER, waits: Waits | None = None) -> InteractionService:
         runs: Any = self.runs
-        return InteractionService(self.application, runs, self.follower, self.waits(first_look))
+        return InteractionService(self.application, runs, self.follower, waits or self.waits(first_look))
 
     def waits(self, first_look: timedelta = NEVER) -> Waits:
         settlement = self.application.settlement(self.runs)
@@ -163,9 +173,31 @@ async def test_a_stream_ends_when_the_process_does(house: House) -> None:
     async with aclosing(stream.chunks()) as chunks, asyncio.timeout(5):
         waiting = asyncio.create_task(anext(chunks, b"the end"))
         await asyncio.sleep(0)
-        waits.leave()
+        waits.end_streams()
         assert await waiting == b"the end"
     assert stream.over
+
+
+async def test_streams_end_before_those_who_wait_for_an_answer(house: House) -> None:
+    interaction_id = await house.opened()
+    waits = house.waits()
+    waiting = asyncio.create_task(house.service(waits=waits).result(interaction_id))
+    stream = ReplyStream(house.follower, waits, interaction_id)
+    waits.end_streams()
+    assert [chunk async for chunk in stream.chunks()] == []
+    await house.end(interaction_id)
+    assert (await asyncio.wait_for(waiting, 5)).status is InteractionStatus.COMPLETED
+
+
+async def test_a_stream_that_is_about_to_be_ended_takes_no_client_for_gone(house: House) -> None:
+    interaction_id = await house.opened()
+    waits = house.waits()
+    stream = ReplyStream(house.follower, waits, interaction_id, 1, keep_alive=NOW)
+    async with aclosing(stream.chunks()) as chunks:
+        await anext(chunks)
+        assert not stream.ends_with_us
+        waits.end_streams()
+    assert (stream.over, stream.ends_with_us) == (False, True)
 
 
 async def test_a_stream_whose_interaction_is_erased_breaks_off(house: House) -> None:
@@ -235,6 +267,69 @@ async def test_a_process_that_stops_tells_its_callers_where_to_look(house: House
         await asyncio.wait_for(waiting, 5)
     assert failure.value.interaction_id == interaction_id
     assert (await asyncio.wait_for(reading, 5)).status is InteractionStatus.QUEUED
+
+
+# --- looking ---
+
+
+async def test_those_who_wait_for_the_same_share_its_looks(house: House) -> None:
+    interactions = [await house.opened() for _ in range(3)]
+    waits = house.waits(timedelta(milliseconds=300))
+    async with AsyncExitStack() as stack, asyncio.timeout(10):
+        waiting = [
+            await stack.enter_async_context(waits.on(interaction_id, resumable=resumable))
+            for resumable in [True] * 20 + [False] * 5
+            for interaction_id in interactions
+        ]
+        await asyncio.gather(*[wait.changed() for wait in waiting])
+        assert sorted(house.runs.asked) == sorted(f"interaction-{interaction_id}" for interaction_id in interactions)
+
+
+async def test_streams_that_came_together_do_not_look_together(house: House) -> None:
+    waits = house.waits(timedelta(milliseconds=200))
+    async with AsyncExitStack() as stack, asyncio.timeout(10):
+        waiting = [
+            await stack.enter_async_context(waits.on(interaction_id, resumable=True))
+            for interaction_id in [await house.opened() for _ in range(20)]
+        ]
+        await asyncio.gather(*[wait.changed() for wait in waiting])
+    looks = sorted(house.runs.asked_at)
+    assert looks[-1] - looks[0] > 0.08
+
+
+async def test_a_stream_delays_no_look_for_a_caller(house: House) -> None:
+    interaction_id = await house.opened()
+    waits = house.waits(timedelta(milliseconds=400))
+    async with waits.on(interaction_id, resumable=True):
+        began = monotonic()
+        async with waits.on(interaction_id) as wait:
+            assert await wait.changed(5)
+    assert 0.4 <= monotonic() - began < 1.6, "as late as a stream's first look"
+
+
+async def test_a_caller_who_came_while_others_looked_has_a_first_look_of_its_own(house: House) -> None:
+    interaction_id = await house.opened()
+    waits = house.waits(timedelta(milliseconds=300))
+    house.runs.may_answer.clear()
+    async with waits.on(interaction_id) as earlier:
+        await asyncio.wait_for(house.runs.was_asked.wait(), 5)
+        async with waits.on(interaction_id) as later:
+            house.runs.may_answer.set()
+            assert await earlier.changed(5)
+            assert await later.changed(5)
+    assert len(house.runs.asked_at) == 2
+    assert house.runs.asked_at[1] - house.runs.asked_at[0] < 0.6, "as late as the second look of the earlier one"
+
+
+async def test_a_caller_beside_a_stream_is_told_as_soon_that_temporal_is_gone(house: House) -> None:
+    interaction_id = await house.opened()
+    house.runs.away = True
+    waits = house.waits(timedelta(milliseconds=300))
+    async with waits.on(interaction_id, resumable=True):
+        asked_at = monotonic()
+        with pytest.raises(WorkflowServiceUnavailableError, match="Temporal"):
+            await asyncio.wait_for(house.service(waits=waits).result(interaction_id), 5)
+    assert monotonic() - asked_at < 1.2, "as late as a stream's first look"
 
 
 # --- accepting ---
@@ -316,6 +411,19 @@ async def test_a_process_that_stops_takes_no_client_for_gone(house: House) -> No
     service.cancel_for_absent(interaction_id)
     await asyncio.sleep(0)
     assert house.runs.cancelled == []
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_who_leaves_cancels_nothing_for_those_who_stay(house: House, streamed: bool) -> None:
+    interaction_id = await house.opened()
+    waits = house.waits()
+    service = house.service(waits=waits)
+    async with waits.on(interaction_id, resumable=streamed):
+        service.cancel_for_absent(interaction_id)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(house.runs.was_cancelled.wait(), 0.1)
+    service.cancel_for_absent(interaction_id)
+    await asyncio.wait_for(house.runs.was_cancelled.wait(), 5)
 
 
 # --- keys ---

@@ -13,7 +13,7 @@ from standin import Call, Outcome
 from tests.api.talk import CHAT, DIRECT, assert_problem
 from tests.harness import System, closed_run
 from tests.system.stories import HELD, Json, eventually, held, interaction_of, outcomes, read, sending, transcript
-from tests.system.streams import events_in, everything, kinds, opened, reduced, sent
+from tests.system.streams import INTERACT, events_in, everything, kinds, opened, reduced, sent
 
 MODEL = "test/model"
 GOOD = "openai/gpt-4"
@@ -127,6 +127,28 @@ async def test_a_client_may_wish_that_its_leaving_ends_the_reply(system: System,
     assert view["status"] == "cancelled"
     if stream:
         assert view["message"].startswith("Cherry here")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_last_one_to_leave_ends_the_reply(system: System, stream: bool) -> None:
+    system.standin.script(MODEL, BEGUN)
+    session_id = f"last {stream}"
+    fields = {"message": "Hello", "user_id": "user123", "session_id": session_id, "model": MODEL}
+    wishes = {"on_disconnect": "cancel", "stream": stream}
+    clients = [
+        asyncio.create_task(
+            system.client.post(INTERACT, json=fields | wishes, headers={"Idempotency-Key": f"both {stream}"})
+        )
+        for _ in range(2)
+    ]
+    await held(system)
+    call = system.standin.ledger.calls[0]
+    clients[0].cancel()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(aborted(system, call), 1)
+    clients[1].cancel()
+    await asyncio.wait_for(aborted(system, call), 5)
+    assert (await read(system, await interaction_of(system, session_id), wait=10))["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("stream", [True, False])

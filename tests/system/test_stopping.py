@@ -19,6 +19,7 @@ from tests.system.stories import (
     sending,
     transcript,
 )
+from tests.system.streams import events_in, everything, sent
 
 MODEL = "test/model"
 
@@ -105,6 +106,33 @@ async def test_a_stopped_api_answers_the_request_in_flight_or_leaves_it_to_the_n
     worker.send(signal.SIGINT)
     assert await worker.wait() == 0
     assert_went_quietly(worker)
+
+
+@beside
+async def test_a_stopped_api_ends_its_streams_at_once_and_the_next_one_goes_on_with_them(own_system: System) -> None:
+    api = await own_system.start_api()
+    begun = asyncio.Barrier(21)
+
+    async def watch(number: int) -> tuple[str, int]:
+        async with sent(own_system, session_id=f"s{number}", on_disconnect="cancel") as response:
+            stream = events_in(response)
+            last = await anext(stream)
+            await begun.wait()
+            async for event in stream:  # would raise if the stream broke off
+                last = event
+        return last["interaction_id"], last["sequence_number"]
+
+    watching = asyncio.gather(*[watch(number) for number in range(20)])
+    await begun.wait()
+    asked_at = time.monotonic()
+    assert await api.stop() == 0
+    assert time.monotonic() - asked_at < 5
+    seen = await watching
+    assert_went_quietly(api)
+
+    await own_system.start()
+    rests = await asyncio.gather(*[everything(own_system, *place) for place in seen])
+    assert {rest[-1]["type"] for rest in rests} == {"interaction.completed"}
 
 
 @beside
