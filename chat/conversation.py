@@ -42,6 +42,14 @@ class Conversation:
         }
         return {name: value for name, value in body.items() if value is not None}
 
+    def check(self) -> None:
+        """Return if the session is ours, or nobody's yet.
+
+        Raises:
+            ClientError: the service does not answer, or the session is somebody else's.
+        """
+        self._page(limit=1)
+
     def messages(self) -> list[dict[str, Any]]:
         """Return all that was said in the session, oldest first.
 
@@ -49,18 +57,21 @@ class Conversation:
             ClientError: the service does not answer, or the session is somebody else's.
         """
         messages: list[dict[str, Any]] = []
-        where = {"user_id": self.user_id, "limit": str(_PAGE)}
-        while True:
-            try:
-                page = self.client.get(f"/api/sessions/{quote(self.session_id, safe='')}/messages", **where)
-            except ClientError as error:
-                if error.status != HTTPStatus.NOT_FOUND:
-                    raise
-                return messages  # a session begins with its first message
+        cursor: str | None = "0"
+        while cursor is not None:
+            page = self._page(_PAGE, cursor)
             messages += page["items"]
-            if page["next_cursor"] is None:
-                return messages
-            where["cursor"] = page["next_cursor"]
+            cursor = page["next_cursor"]
+        return messages
+
+    def _page(self, limit: int, cursor: str = "0") -> dict[str, Any]:
+        path = f"/api/sessions/{quote(self.session_id, safe='')}/messages"
+        try:
+            return self.client.get(path, user_id=self.user_id, limit=str(limit), cursor=cursor)
+        except ClientError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return {"items": [], "next_cursor": None}  # a session begins with its first message
 
 
 def personas(client: Client) -> list[dict[str, Any]]:
@@ -82,7 +93,7 @@ def find_persona(client: Client, persona_id: str) -> dict[str, Any]:
     """
     known = personas(client)
     for persona in known:
-        if persona["id"] == persona_id:
+        if persona["id"] == persona_id.lower():
             return persona
     raise UnknownPersonaError(
         f"there is no persona '{persona_id}'; there are {', '.join(persona['id'] for persona in known)}"

@@ -46,6 +46,8 @@ def run_chat(
             _persona(client, persona_id, default_persona_id),
             model,
         )
+        if session_id is not None:
+            conversation.check()
         screen.greet(conversation.persona)
         begun = f"session {conversation.session_id}{'' if session_id is None else ', continued: /history shows it'}"
         screen.note(f"{begun} · /help lists what else there is · Ctrl-D leaves\n")
@@ -75,8 +77,9 @@ class Chat:
         with suppress(EOFError, KeyboardInterrupt):
             while not self._commands.left:
                 self._take(read().strip())
-        if self._screen.is_terminal and not self._commands.left:
+        if self._screen.is_terminal:
             self._screen.say("")  # the prompt's line ends
+            self._screen.note(f"this conversation goes on with --session-id {self._conversation.session_id}")
 
     def _take(self, line: str) -> None:
         try:
@@ -85,9 +88,11 @@ class Chat:
             elif line:
                 self._talk(line)
         except ClientError as error:
+            if not self._screen.is_terminal:
+                raise  # nobody is there to try something else
             self._screen.mark(f"error: {error}")
         except KeyboardInterrupt:
-            self._screen.mark("\nno longer waiting; the service goes on by itself")
+            self._screen.mark("\nno longer waiting; if the service is there, it goes on by itself")
 
     def _talk(self, message: str) -> None:
         reply = Reply()
@@ -96,8 +101,8 @@ class Chat:
         client = self._conversation.client
 
         def cancel() -> None:
-            if reply.interaction_id is None:
-                shown.note("cancelled as soon as the service is there; Ctrl-C once more stops waiting")
+            when = "" if reply.interaction_id is not None else " as soon as the service is there"
+            shown.note(f"cancelling{when}; Ctrl-C once more stops waiting")
             known.wait()
             if reply.interaction_id is not None:
                 try:
@@ -129,7 +134,9 @@ def _reader() -> Callable[[], str]:
     if not sys.stdin.isatty():
         return _next_line
     with suppress(ImportError):
-        import readline  # noqa: F401, PLC0415 - `input` uses it once it is imported
+        import readline  # noqa: PLC0415 - `input` uses it once it is imported
+
+        readline.parse_and_bind("set enable-bracketed-paste on")  # several lines at once are one message
     return lambda: input(_PROMPT)
 
 

@@ -66,7 +66,11 @@ class Screen:
 def facts_of(response: dict[str, Any]) -> str:
     """Return what a reply took, in one line."""
     usage = response["usage"]
-    cost = "cost unknown" if usage["cost_usd"] is None else f"{usage['cost_usd']:.6f} USD"
+    cost = "cost unknown"
+    if usage["cost_usd"] is not None:
+        cost = f"{usage['cost_usd']:.6f} USD"
+    elif usage.get("estimated_cost_usd") is not None:
+        cost = f"about {usage['estimated_cost_usd']:.6f} USD"
     unknown = usage["total_tokens"] is None
     tokens = "tokens unknown" if unknown else f"{usage['prompt_tokens']} + {usage['completion_tokens']} tokens"
     facts = [response["model"] or "no model", tokens, cost]

@@ -116,7 +116,7 @@ async def _serve(
         listening.cancel()
         if ready.is_set():
             url = f"http://{settings.API_HOST}:{settings.API_PORT}"
-            console.print(f"[green]✓[/green] API at {url}, its docs at {url}/docs")
+            console.print(f"[green]✓[/green] API at {url} and its docs at {url}/docs")
             if hello and not stop.is_set():
                 ui_url = _ui_url(settings) if settings.TEMPORAL_ADDRESS is None else None
                 await show_first_interaction(settings, ui_url, console)

@@ -69,7 +69,8 @@ async def ask_models(interaction_id: str, plan: PromptPlan) -> ModelAnswer | Int
         else:
             _show(f"{model_name(answer.provider, answer.model)} answered", [*seen, *answer.attempts])
             return answer
-    return _given_up("no whole answer", seen, _summary(failures))
+    cancelled = bool(failures) and failures[-1].error_type is ErrorType.CANCELLED
+    return _given_up("cancelled" if cancelled else "no whole answer", seen, _summary(failures))
 
 
 def _given_up(why: str, seen: Sequence[Attempt | SkippedCall], error: InteractionError) -> InteractionError:

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.dependencies import App, Eraser
@@ -50,7 +50,12 @@ async def messages(
     return Page.of(found, limit, lambda message: str(message.sequence))
 
 
-@router.delete("/{session_id:session}", status_code=HTTPStatus.NO_CONTENT, summary="Erase a conversation")
+@router.delete(
+    "/{session_id:session}",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    summary="Erase a conversation",
+)
 async def erase(
     session_id: SessionId,
     erasure: Eraser,

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from api.dependencies import Eraser
 from api.fields import UserId
@@ -11,7 +11,7 @@ from api.strict_route import StrictRoute
 router = APIRouter(prefix="/api/users", tags=["users"], route_class=StrictRoute)
 
 
-@router.delete("/{user_id:path}", status_code=HTTPStatus.NO_CONTENT, summary="Erase a user")
+@router.delete("/{user_id:path}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, summary="Erase a user")
 async def erase(user_id: UserId, erasure: Eraser) -> None:
     """End what still runs for a user, and remove their sessions, completions, logs and workflow histories.
 

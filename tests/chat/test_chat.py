@@ -65,7 +65,7 @@ async def test_lost_connections_end_no_chat_and_repeat_no_words(tmp_path: Path) 
         place = await terminal.until("> ")
         terminal.types("Hello\n")
         place = await terminal.until("Good\r\n", place)
-        place = await terminal.until("trying again\r\n day\r\n", place)
+        place = await terminal.until("trying again\r\nconnected again\r\n day\r\n", place)
         place = await terminal.until("> ", place)
         terminal.types("Are you there?\n")
         place = await terminal.until("trying again\r\n", place)
@@ -78,6 +78,22 @@ async def test_lost_connections_end_no_chat_and_repeat_no_words(tmp_path: Path) 
         assert await terminal.ends() == 0
 
 
+async def test_lines_that_are_pasted_are_one_message(system: System, tmp_path: Path) -> None:
+    command = [ORCHESTRATOR, "chat", "--url", system.url]
+    async with Terminal(command, tmp_path, TERM="xterm") as terminal:
+        place = await terminal.until("> ")
+        terminal.types("\x1b[200~one\ntwo\x1b[201~\n")
+        await terminal.until('You said: "one\r\ntwo".', place)
+
+
+async def test_a_session_of_somebody_else_is_refused_before_anything_is_said(system: System, tmp_path: Path) -> None:
+    await system.interact(session_id="not-eves", user_id="ada")
+    command = f"echo Hello | {ORCHESTRATOR} chat --url {system.url} --user-id eve --session-id not-eves"
+    process = await Process.start(["bash", "-c", command], tmp_path / "chat.log", {}, cwd=tmp_path)
+    assert await process.wait() == 1
+    assert process.output == "error: 403 forbidden: session 'not-eves' belongs to another user\n"
+
+
 async def test_commands_change_who_answers_and_with_which_model(chat: Chat) -> None:
     async with chat() as terminal:
         place = await terminal.until("> ")
@@ -85,7 +101,7 @@ async def test_commands_change_who_answers_and_with_which_model(chat: Chat) -> N
         place = await terminal.until("nothing was said in this session yet", place)
         terminal.types("/persona nobody\n")
         place = await terminal.until("there is no persona 'nobody'; there are cherry, karen, sophia", place)
-        terminal.types("/persona sophia\n")
+        terminal.types("/persona Sophia\n")
         place = await terminal.until("Sophia", place)
         terminal.types("/model openai/gpt-4o\n")
         place = await terminal.until("asking openai/gpt-4o from now on", place)

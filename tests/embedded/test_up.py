@@ -20,7 +20,7 @@ async def test_it_shows_its_progress_ends_on_a_signal_and_remembers(ups: Ups) ->
         "OPENROUTER_API_KEY is not set: replies come from the stand-in, not a model.",
         f"Temporal dev server at 127.0.0.1:{ups.temporal_port}, its UI at http://127.0.0.1:{ups.ui_port}",
         "worker on task queue 'interactions'",
-        f"API at {ups.url}, its docs at {ups.url}/docs",
+        f"API at {ups.url} and its docs at {ups.url}/docs",
         "Cherry here",
         "What to try next",
         f"--url {ups.url}",

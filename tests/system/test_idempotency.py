@@ -48,7 +48,7 @@ async def test_a_key_belongs_to_one_request(system: System) -> None:
     await send(system, "one request")
     for fields in ({"message": "Hello!"}, {"temperature": 0.7}, {"session_id": "s"}, {"context": {"a": 1}}):
         found = assert_problem_without_fields(await send(system, "one request", **fields))
-        assert found["detail"] == "the idempotency key was used for another request"
+        assert found["detail"] == "the idempotency key came with another body; every field of it counts"
     assert_problem_without_fields(await send(system, "one request", DIRECT, user_id="user123"))
     assert len(system.standin.ledger.calls) == 1
 

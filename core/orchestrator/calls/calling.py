@@ -166,7 +166,9 @@ class ModelCaller:
                 raise
             if running.stop.reason is not None:
                 await self._interrupted(running, running.stop.reason)
-                return FailedCall(_CANCELLED if running.stop.reason is ErrorType.CANCELLED else _SUPERSEDED, None)
+                why = _CANCELLED if running.stop.reason is ErrorType.CANCELLED else _SUPERSEDED
+                calls = await self._ledger.attempts(running.interaction_id, running.call.place)
+                return FailedCall(why.model_copy(update={"attempts": calls}), None)
             failed = running.limit.error() if timer.expired() else as_provider_error(error, running.call.provider)
             return await self._failed(running, failed)
         return await self._keep(running, completion)

@@ -177,7 +177,9 @@ def main() -> None:
     except ClientError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nno longer waiting; the service finishes the reply all the same")
+        found = f"/api/llm/interactions?user_id={options.user_id}"
+        print(f"\nno longer waiting; the service finishes the reply all the same: {found}", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
     print(f"\n{describe(answer)}")  # noqa: T201
 
 

@@ -154,6 +154,7 @@ class Client:
                     response.read()
                     self._checked(response)
                 self._met = True
+                patience.answered()
                 reply.interaction_id = reply.interaction_id or response.headers.get("X-Interaction-Id")
                 for sse in EventSource(response).iter_sse():
                     patience.rewarded()
@@ -240,10 +241,19 @@ class _Patience:
     def __init__(self, seconds: float, notice: Callable[[str], None]) -> None:
         self._seconds = seconds
         self._notice = notice
+        self._told = False
+        """That the service is back."""
         self.rewarded()
+
+    def answered(self) -> None:
+        """The service is back, though it may still have nothing to tell."""
+        if self._until is not None and not self._told:
+            self._told = True
+            self._notice("connected again")
 
     def rewarded(self) -> None:
         """The service has been heard of."""
+        self._told = False
         self._until: float | None = None
         self._next_wait = _SHORTEST_WAIT_SECONDS
 

@@ -210,7 +210,7 @@ async def _opened_before(
     if row is None:
         return None
     if row.fingerprint != opening.key.fingerprint:
-        raise IdempotencyConflictError("the idempotency key was used for another request")
+        raise IdempotencyConflictError("the idempotency key came with another body; every field of it counts")
     if row.status == InteractionStatus.QUEUED:
         # It is started once more, should its first start not have been recorded: nobody takes it for abandoned now.
         this = interactions.c.interaction_id == row.interaction_id
