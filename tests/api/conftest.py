@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from tests.api.house import House, house_in
 from tests.harness import System
 
 
@@ -52,3 +53,10 @@ async def no_stray_workflow(shared_system: System, temporal: Client) -> AsyncIte
         while last not in listed:
             listed = {found.id async for found in temporal.list_workflows(query)}
     assert listed <= _workflow_ids(shared_system)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """The service in this process, on a database of its own."""
+    async with house_in(tmp_path) as house:
+        yield house
