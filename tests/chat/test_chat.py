@@ -1,5 +1,6 @@
 """`orchestrator chat`, as a person has it: a real process in a real terminal, before a real service."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,7 +89,7 @@ async def test_lines_that_are_pasted_are_one_message(system: System, tmp_path: P
 
 async def test_a_session_of_somebody_else_is_refused_before_anything_is_said(system: System, tmp_path: Path) -> None:
     await system.interact(session_id="not-eves", user_id="ada")
-    command = f"echo Hello | {ORCHESTRATOR} chat --url {system.url} --user-id eve --session-id not-eves"
+    command = f"echo Hello | {shlex.quote(ORCHESTRATOR)} chat --url {system.url} --user-id eve --session-id not-eves"
     process = await Process.start(["bash", "-c", command], tmp_path / "chat.log", {}, cwd=tmp_path)
     assert await process.wait() == 1
     assert process.output == "error: 403 forbidden: session 'not-eves' belongs to another user\n"
@@ -141,7 +142,7 @@ async def test_bad_days_are_told_and_what_a_model_says_commands_no_terminal(chat
 
 
 async def test_a_pipe_gets_each_reply_once(system: System, tmp_path: Path) -> None:
-    command = f"printf 'Hello\\n\\nAgain\\n' | {ORCHESTRATOR} chat --url {system.url} --user-id piper"
+    command = f"printf 'Hello\\n\\nAgain\\n' | {shlex.quote(ORCHESTRATOR)} chat --url {system.url} --user-id piper"
     process = await Process.start(["bash", "-c", command], tmp_path / "chat.log", {}, cwd=tmp_path)
     assert await process.wait() == 0, process.output
     assert process.output.count('You said: "Hello". I remember 0 earlier messages.\n') == 1

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -56,8 +57,8 @@ class Newcomer:
         command = command.replace(CLIENT, f"{CLIENT} --url {self.url}")
         command = command.replace("WORKFLOW_ID", f"interaction-{self.interaction_id}")
         command = command.replace("INTERACTION_ID", self.interaction_id)
-        command = re.sub(r"(?<![\w/])(core/|\.venv/)", rf"{ROOT}/\1", command)
-        command = command.replace(f"{ROOT}/.venv/bin/", f"{BIN}/")
+        command = re.sub(r"(?<![\w/])\.venv/bin/", lambda _: f"{shlex.quote(str(BIN))}/", command)
+        command = re.sub(r"(?<![\w/])core/", lambda _: f"{shlex.quote(str(ROOT))}/core/", command)
         log = self.directory / f"terminal-{next(self._terminals)}.log"
         process = await Process.start(["bash", "-c", command], log, self.environment, cwd=self.directory)
         code = await process.wait()

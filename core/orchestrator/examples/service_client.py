@@ -191,6 +191,7 @@ class Client:
                 raise ClientError(f"{problem}; start it with 'make run', or name another --url") from error
             patience.wait(ClientError(problem))
         except httpx.TransportError as error:
+            self._met = True  # there was a connection
             if not isinstance(error, httpx.TimeoutException) and time.monotonic() - began > _HELD_SECONDS:
                 patience.rewarded()
             patience.wait(ClientError(f"the connection to {self.url} broke: {error or type(error).__name__}"))

@@ -110,6 +110,24 @@ async def test_a_service_that_never_was_there_is_not_waited_for() -> None:
     assert notices == []
 
 
+async def test_a_service_that_took_a_message_and_is_gone_is_waited_for() -> None:
+    async def vanish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        server.close()
+        writer.close()
+
+    server = await asyncio.start_server(vanish, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    notices: list[str] = []
+    with (
+        Client(f"http://127.0.0.1:{port}", patience_seconds=0.5, notice=notices.append) as client,
+        pytest.raises(ClientError, match="not up") as failure,
+    ):
+        await _beside(lambda: client.interact(BODY))
+    assert "make run" not in str(failure.value)  # it was there: nobody need be told how to start it
+    assert len(notices) == 1
+
+
 async def test_an_interaction_that_is_known_is_followed() -> None:
     async with Service(EVENTS) as service:
         with Client(service.url) as client:
