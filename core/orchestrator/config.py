@@ -4,6 +4,7 @@ Nothing below a composition root reads the environment. A wrong value stops the 
 """
 
 import re
+from base64 import b64decode
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,15 @@ CommaSeparated = Annotated[list[str], NoDecode]
 NamedValues = Annotated[dict[str, str], NoDecode]
 NamedSecrets = Annotated[dict[str, SecretStr], NoDecode]
 _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_EXAMPLES = {
+    "LLM_PROVIDERS": "ollama=http://127.0.0.1:11434/v1",
+    "LLM_PROVIDER_KEYS": "ollama=KEY",
+    "PAYLOAD_ENCRYPTION_KEYS": "a=KEY",
+}
+"""The settings that are pairs of a name and a value."""
+_ENCRYPTION_KEY_BYTES = 32
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Limit = Annotated[int, Field(ge=0, le=1_000_000)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -90,25 +99,55 @@ class Settings(BaseSettings):
     """Databases and process records; created when missing."""
     DATABASE_URL: str | None = None
     """`sqlite:///PATH`; by default a file in `DATA_DIR`."""
+    DATABASE_CONNECTIONS: Annotated[int, Field(ge=2, le=1000)] = 16
+    """At most so many connections to the database are open in one process, beside the one that follows others."""
     TASK_QUEUE: Annotated[str, Field(min_length=1, max_length=200)] = "interactions"
     TEMPORAL_ADDRESS: str | None = None
     """`host:port`. The other standard TEMPORAL_* variables are read by the Temporal SDK itself."""
+    WORKER_CONCURRENT_CALLS: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """At most so many model calls run in one worker at a time. They wait for models, not for a processor."""
+    WORKER_DEPLOYMENT_NAME: Annotated[str | None, Field(min_length=1, max_length=200, pattern=r"^[^.\s]+$")] = None
+    """With WORKER_BUILD_ID: interactions finish on the code they started with, as a version of this deployment."""
+    WORKER_BUILD_ID: Annotated[
+        str | None, Field(min_length=1, max_length=200, pattern=r"^\S+$", validate_default=True)
+    ] = None
+    """Names this code, such as a commit or an image's tag."""
+    WORKER_METRICS_HOST: str = "127.0.0.1"
+    WORKER_METRICS_PORT: Port | None = None
+    """Where a worker process answers `GET /metrics` and `GET /healthz`; none: nowhere."""
+    PAYLOAD_ENCRYPTION_KEYS: NamedSecrets = {}
+    """Comma-separated `id=KEY`, 32 bytes in base64 each: what histories hold is encrypted with the first and read with
+    any."""
+    CODEC_ORIGINS: CommaSeparated = []
+    """Comma-separated origins of Temporal UIs, such as http://127.0.0.1:8233: their pages may have histories decrypted."""
     API_HOST: str = "127.0.0.1"
     API_PORT: Port = 8000
+    API_KEYS: CommaSeparated = []
+    """Comma-separated entries as `orchestrator keys create` prints them: who may use the API, and for what."""
+    OPEN_INTERACTIONS_LIMIT: Limit = 2000
+    """While so many interactions have not ended, new ones are refused with 503; 0: never."""
+    OPEN_INTERACTIONS_LIMIT_PER_USER: Limit = 0
+    """The same for one user's, with 429; 0: no limit."""
+    OPEN_INTERACTIONS_LIMIT_PER_KEY: Limit = 0
+    """The same for those of one API key, with 429; 0: no limit."""
+    INTERACTIONS_PER_MINUTE_PER_USER: Limit = 0
+    """How many one user may begin within any minute; more are refused with 429; 0: no limit."""
+    INTERACTIONS_PER_MINUTE_PER_KEY: Limit = 0
+    """How many may be begun with one API key within any minute; more are refused with 429; 0: no limit."""
     TEMPORAL_PORT: Port = 7233
     TEMPORAL_UI_PORT: Port = 8233
     PLUGINS: CommaSeparated = []
     """Comma-separated modules to import at the start."""
     LOG_LEVEL: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
-    @field_validator("LLM_FALLBACK_MODELS", "PLUGINS", mode="before")
+    @field_validator("LLM_FALLBACK_MODELS", "PLUGINS", "API_KEYS", "CODEC_ORIGINS", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
-    @field_validator("LLM_PROVIDERS", "LLM_PROVIDER_KEYS", mode="before")
+    @field_validator(*_EXAMPLES, mode="before")
     @classmethod
     def _split_pairs(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, str):
@@ -117,9 +156,8 @@ class Settings(BaseSettings):
         for part in filter(None, (part.strip() for part in value.split(","))):
             name, equals, rest = (piece.strip() for piece in part.partition("="))
             if not equals or not rest or not _PROVIDER_NAME.fullmatch(name):
-                example = "http://127.0.0.1:11434/v1" if info.field_name == "LLM_PROVIDERS" else "KEY"
                 raise ValueError(
-                    f"must be comma-separated name=value pairs, such as ollama={example}; "
+                    f"must be comma-separated name=value pairs, such as {_EXAMPLES[str(info.field_name)]}; "
                     "a name has lower-case letters, digits, - and _"
                 )
             if name in pairs:
@@ -143,6 +181,25 @@ class Settings(BaseSettings):
         # Without LLM_PROVIDERS in the data that setting is itself wrong, and reported.
         if unknown := value.keys() - info.data.get("LLM_PROVIDERS", value).keys():
             raise ValueError(f"LLM_PROVIDERS names no {', '.join(sorted(unknown))}")
+        return value
+
+    @field_validator("PAYLOAD_ENCRYPTION_KEYS")
+    @classmethod
+    def _are_encryption_keys(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, key in value.items():
+            try:
+                length = len(b64decode(key.get_secret_value(), validate=True))
+            except ValueError:
+                length = 0
+            if length != _ENCRYPTION_KEY_BYTES:
+                raise ValueError(f"the key {name} must be 32 bytes in base64, such as `openssl rand -base64 32` prints")
+        return value
+
+    @field_validator("WORKER_BUILD_ID")
+    @classmethod
+    def _has_deployment(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if (value is None) != (info.data.get("WORKER_DEPLOYMENT_NAME", value) is None):
+            raise ValueError("and WORKER_DEPLOYMENT_NAME must be set together, or neither of them")
         return value
 
     @field_validator("OPENROUTER_API_KEY", mode="before")
@@ -176,7 +233,7 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> list[str]:
         """Every value that must never be shown."""
-        keys = [self.OPENROUTER_API_KEY, *self.LLM_PROVIDER_KEYS.values()]
+        keys = [self.OPENROUTER_API_KEY, *self.LLM_PROVIDER_KEYS.values(), *self.PAYLOAD_ENCRYPTION_KEYS.values()]
         return [key.get_secret_value() for key in keys if key is not None]
 
     @property

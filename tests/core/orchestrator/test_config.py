@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,24 @@ DEFAULTS: dict[str, Any] = {
     "MEMORY_TOKEN_BUDGET": 4000,
     "DATA_DIR": Path(".orchestrator"),
     "DATABASE_URL": None,
+    "DATABASE_CONNECTIONS": 16,
     "TASK_QUEUE": "interactions",
     "TEMPORAL_ADDRESS": None,
+    "WORKER_CONCURRENT_CALLS": 500,
+    "WORKER_DEPLOYMENT_NAME": None,
+    "WORKER_BUILD_ID": None,
+    "WORKER_METRICS_HOST": "127.0.0.1",
+    "WORKER_METRICS_PORT": None,
+    "PAYLOAD_ENCRYPTION_KEYS": {},
+    "CODEC_ORIGINS": [],
     "API_HOST": "127.0.0.1",
     "API_PORT": 8000,
+    "API_KEYS": [],
+    "OPEN_INTERACTIONS_LIMIT": 2000,
+    "OPEN_INTERACTIONS_LIMIT_PER_USER": 0,
+    "OPEN_INTERACTIONS_LIMIT_PER_KEY": 0,
+    "INTERACTIONS_PER_MINUTE_PER_USER": 0,
+    "INTERACTIONS_PER_MINUTE_PER_KEY": 0,
     "TEMPORAL_PORT": 7233,
     "TEMPORAL_UI_PORT": 8233,
     "PLUGINS": [],
@@ -140,7 +155,17 @@ def test_an_empty_setting_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str)
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_CONNECTIONS", "1"),
         ("TASK_QUEUE", "q" * 201),
+        ("WORKER_CONCURRENT_CALLS", "0"),
+        ("WORKER_DEPLOYMENT_NAME", "a.b"),
+        ("WORKER_BUILD_ID", "a b"),
+        ("WORKER_BUILD_ID", "alone"),
+        ("WORKER_METRICS_PORT", "0"),
+        ("PAYLOAD_ENCRYPTION_KEYS", "alone"),
+        ("PAYLOAD_ENCRYPTION_KEYS", "a=c2hvcnQ="),
+        ("PAYLOAD_ENCRYPTION_KEYS", f"a={'?' * 43}="),
+        ("OPEN_INTERACTIONS_LIMIT", "-1"),
         ("API_PORT", "0"),
         ("API_PORT", "65536"),
         ("TEMPORAL_PORT", "http"),
@@ -153,6 +178,23 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, va
     with pytest.raises(ConfigurationError, match=f"^{name}: ") as raised:
         load_settings()
     assert "\n" not in str(raised.value)
+
+
+def test_a_deployment_needs_a_build_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_DEPLOYMENT_NAME", "orchestrator")
+    with pytest.raises(ConfigurationError, match="WORKER_DEPLOYMENT_NAME must be set together"):
+        load_settings()
+    monkeypatch.setenv("WORKER_BUILD_ID", "1.0")
+    assert load_settings().WORKER_BUILD_ID == "1.0"
+
+
+def test_an_encryption_key_is_a_secret_of_32_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = b64encode(bytes(range(32))).decode()
+    monkeypatch.setenv("PAYLOAD_ENCRYPTION_KEYS", f"b={key}, a={key}")
+    settings = load_settings()
+    assert list(settings.PAYLOAD_ENCRYPTION_KEYS) == ["b", "a"]
+    assert settings.secrets == [key, key]
+    assert key not in repr(settings)
 
 
 def test_all_wrong_settings_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
