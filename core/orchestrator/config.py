@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     """Comma-separated `id=KEY`, 32 bytes in base64 each: what histories hold is encrypted with the first and read with
     any."""
     CODEC_ORIGINS: CommaSeparated = []
-    """Comma-separated origins of Temporal UIs, such as http://127.0.0.1:8233: their pages may have histories decrypted."""
+    """Comma-separated origins of Temporal UIs, such as http://127.0.0.1:8233: they may have histories decrypted."""
     API_HOST: str = "127.0.0.1"
     API_PORT: Port = 8000
     API_KEYS: CommaSeparated = []
