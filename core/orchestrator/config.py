@@ -3,49 +3,27 @@
 Nothing below a composition root reads the environment. A wrong value stops the start with one line that names it.
 """
 
-import re
-from base64 import b64decode
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
-
-CommaSeparated = Annotated[list[str], NoDecode]
-NamedValues = Annotated[dict[str, str], NoDecode]
-NamedSecrets = Annotated[dict[str, SecretStr], NoDecode]
-_PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_EXAMPLES = {
-    "LLM_PROVIDERS": "ollama=http://127.0.0.1:11434/v1",
-    "LLM_PROVIDER_KEYS": "ollama=KEY",
-    "PAYLOAD_ENCRYPTION_KEYS": "a=KEY",
-}
-"""The settings that are pairs of a name and a value."""
-_ENCRYPTION_KEY_BYTES = 32
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Limit = Annotated[int, Field(ge=0, le=1_000_000)]
-Port = Annotated[int, Field(ge=1, le=65_535)]
-
-
-def _what_is_wrong_with(url: str) -> str | None:
-    """Return what keeps a text from being the base of an HTTP API's addresses, without quoting it."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is no address"
-    if parts.scheme not in ("http", "https") or not url.startswith(("http://", "https://")):
-        return "must start with http:// or https://"
-    if not host or not url.isprintable() or " " in url:
-        return "must name a host"
-    if parts.username is not None or parts.password is not None:
-        return "must not hold a user or password"
-    return "must end with its path" if parts.query or parts.fragment else None
+from core.orchestrator.setting_types import (
+    CommaSeparated,
+    EncryptionKeys,
+    HttpAddress,
+    Key,
+    Limit,
+    NamedAddresses,
+    NamedKeys,
+    Port,
+    Seconds,
+    what_is_wrong_with,
+)
 
 
 class Settings(BaseSettings):
@@ -55,17 +33,17 @@ class Settings(BaseSettings):
         env_file=".env", extra="ignore", case_sensitive=True, env_ignore_empty=True, frozen=True
     )
 
-    OPENROUTER_API_KEY: SecretStr | None = None
+    OPENROUTER_API_KEY: Key = None
     """The key of the OpenRouter account. Without it `orchestrator up` talks to a local stand-in."""
-    OPENROUTER_BASE_URL: str = "https://openrouter.ai/api/v1"
+    OPENROUTER_BASE_URL: HttpAddress = "https://openrouter.ai/api/v1"
     DEFAULT_LLM_MODEL: str = "openai/gpt-3.5-turbo"
     """Asked when neither the request nor the persona names a model."""
     LLM_FALLBACK_MODELS: CommaSeparated = []
     """Comma-separated; tried in order when neither the request nor the persona says otherwise."""
-    LLM_PROVIDERS: NamedValues = {}
+    LLM_PROVIDERS: NamedAddresses = {}
     """Further servers that speak OpenAI's chat API, as comma-separated `name=base URL`; their models are then called
     `name:model`."""
-    LLM_PROVIDER_KEYS: NamedSecrets = {}
+    LLM_PROVIDER_KEYS: NamedKeys = {}
     """Their keys, as comma-separated `name=key`; a server without one is called without."""
     LLM_FIRST_TOKEN_TIMEOUT_SECONDS: Seconds = 30
     """From the request to the first data; keep-alive comments are not data."""
@@ -115,7 +93,7 @@ class Settings(BaseSettings):
     WORKER_METRICS_HOST: str = "127.0.0.1"
     WORKER_METRICS_PORT: Port | None = None
     """Where a worker process answers `GET /metrics` and `GET /healthz`; none: nowhere."""
-    PAYLOAD_ENCRYPTION_KEYS: NamedSecrets = {}
+    PAYLOAD_ENCRYPTION_KEYS: EncryptionKeys = {}
     """Comma-separated `id=KEY`, 32 bytes in base64 each: what histories hold is encrypted with the first and read with
     any."""
     CODEC_ORIGINS: CommaSeparated = []
@@ -140,38 +118,13 @@ class Settings(BaseSettings):
     """Comma-separated modules to import at the start."""
     LOG_LEVEL: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
-    @field_validator("LLM_FALLBACK_MODELS", "PLUGINS", "API_KEYS", "CODEC_ORIGINS", mode="before")
-    @classmethod
-    def _split_commas(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
-        return value
-
-    @field_validator(*_EXAMPLES, mode="before")
-    @classmethod
-    def _split_pairs(cls, value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, str):
-            return value
-        pairs = {}
-        for part in filter(None, (part.strip() for part in value.split(","))):
-            name, equals, rest = (piece.strip() for piece in part.partition("="))
-            if not equals or not rest or not _PROVIDER_NAME.fullmatch(name):
-                raise ValueError(
-                    f"must be comma-separated name=value pairs, such as {_EXAMPLES[str(info.field_name)]}; "
-                    "a name has lower-case letters, digits, - and _"
-                )
-            if name in pairs:
-                raise ValueError(f"names {name} twice")
-            pairs[name] = rest
-        return pairs
-
     @field_validator("LLM_PROVIDERS")
     @classmethod
     def _are_http(cls, value: dict[str, str]) -> dict[str, str]:
         for name, url in value.items():
             if name == DEFAULT_PROVIDER:
                 raise ValueError("openrouter is set by OPENROUTER_BASE_URL and OPENROUTER_API_KEY")
-            if wrong := _what_is_wrong_with(url):
+            if wrong := what_is_wrong_with(url):
                 raise ValueError(f"the address of {name} {wrong}")
         return {name: url.rstrip("/") for name, url in value.items()}
 
@@ -183,38 +136,12 @@ class Settings(BaseSettings):
             raise ValueError(f"LLM_PROVIDERS names no {', '.join(sorted(unknown))}")
         return value
 
-    @field_validator("PAYLOAD_ENCRYPTION_KEYS")
-    @classmethod
-    def _are_encryption_keys(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for name, key in value.items():
-            try:
-                length = len(b64decode(key.get_secret_value(), validate=True))
-            except ValueError:
-                length = 0
-            if length != _ENCRYPTION_KEY_BYTES:
-                raise ValueError(f"the key {name} must be 32 bytes in base64, such as `openssl rand -base64 32` prints")
-        return value
-
     @field_validator("WORKER_BUILD_ID")
     @classmethod
     def _has_deployment(cls, value: str | None, info: ValidationInfo) -> str | None:
         if (value is None) != (info.data.get("WORKER_DEPLOYMENT_NAME", value) is None):
             raise ValueError("and WORKER_DEPLOYMENT_NAME must be set together, or neither of them")
         return value
-
-    @field_validator("OPENROUTER_API_KEY", mode="before")
-    @classmethod
-    def _strip_blanks(cls, value: Any) -> Any:
-        if isinstance(value, str):  # pasted with a line break, it would fit into no header
-            return value.strip() or None
-        return value
-
-    @field_validator("OPENROUTER_BASE_URL")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        if wrong := _what_is_wrong_with(value):
-            raise ValueError(wrong)
-        return value.rstrip("/")
 
     @field_validator("DATABASE_URL")
     @classmethod
