@@ -7,16 +7,14 @@ from pathlib import Path
 
 from standin import StandIn
 from tests.harness import FORKS
-from tests.system.chaos.storm import QUICK, at_its_own_temporal, crowds, storm
+from tests.system.chaos.storm import QUICK, at_its_own_postgres, at_its_own_temporal, crowds, storm
 
 
-async def _run(minutes: float, workers: int, talkers: int, many: int) -> bool:
+async def _run(minutes: float, workers: int, talkers: int, many: int, *, on_postgres: bool) -> bool:
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"logs and databases: {directory}")  # noqa: T201
-    async with (
-        StandIn(pace=QUICK, keep_calls=1_000_000) as standin,
-        at_its_own_temporal(standin, directory, workers) as it,
-    ):
+    at_its_own = at_its_own_postgres if on_postgres else at_its_own_temporal
+    async with StandIn(pace=QUICK, keep_calls=1_000_000) as standin, at_its_own(standin, directory, workers) as it:
         stormed = await storm(it, rounds=1, seconds=60 * minutes, talkers=talkers)
         print(f"storm: {stormed}")  # noqa: T201
         standin.reset()
@@ -32,8 +30,10 @@ def _main() -> None:
     parser.add_argument("--workers", type=int, default=3, help="how many workers there are [3]")
     parser.add_argument("--talkers", type=int, default=12, help="how many sessions go on in the storm [12]")
     parser.add_argument("--crowd", type=int, default=100, help="how many send at once to one session afterwards [100]")
+    parser.add_argument("--postgres", action="store_true", help="keep everything in PostgreSQL, and kill that too")
     chosen = parser.parse_args()
-    raise SystemExit(asyncio.run(_run(chosen.minutes, chosen.workers, chosen.talkers, chosen.crowd)))
+    running = _run(chosen.minutes, chosen.workers, chosen.talkers, chosen.crowd, on_postgres=chosen.postgres)
+    raise SystemExit(asyncio.run(running))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import httpx
 
 from standin import StandIn
 from tests.harness import Process, System
+from tests.postgres import PostgresServer
 from tests.system.chaos.transcript import Session, Strategy
 from tests.system.own_temporal import Temporal
 from tests.system.stories import SHORT_HEARTBEAT, eventually, transcript
@@ -18,13 +19,29 @@ Json = dict[str, Any]
 
 
 class Machine:
-    """Workers, and two APIs on one database, at a Temporal that may be the machine's own."""
+    """Workers, and two APIs on one database, at a Temporal that may be the machine's own.
 
-    def __init__(self, standin: StandIn, directory: Path, temporal: Temporal | str) -> None:
+    The database is a SQLite file, unless there is a PostgreSQL server: that is the machine's own.
+    """
+
+    def __init__(
+        self,
+        standin: StandIn,
+        directory: Path,
+        temporal: Temporal | str,
+        postgres: PostgresServer | None = None,
+        database_url: str = "",
+    ) -> None:
         address = temporal if isinstance(temporal, str) else temporal.address
-        data = {"DATA_DIR": str(directory / "data"), "LLM_COOLDOWN_AFTER_FAILURES": "0", **SHORT_HEARTBEAT}
+        data = {
+            "DATA_DIR": str(directory / "data"),
+            "DATABASE_URL": database_url,
+            "LLM_COOLDOWN_AFTER_FAILURES": "0",
+            **SHORT_HEARTBEAT,
+        }
         self.standin = standin
         self.temporal = temporal
+        self.postgres = postgres
         self.system = System(address, standin, directory, **data)
         (directory / "second").mkdir()
         queue = self.system.environment["TASK_QUEUE"]
@@ -59,6 +76,11 @@ class Machine:
         assert isinstance(self.temporal, Temporal)
         await self.temporal.kill()
         await self.temporal.start()
+
+    async def loses_postgres(self) -> None:
+        assert self.postgres is not None
+        await self.postgres.kill()
+        await self.postgres.start()
 
     async def session(self, session_id: str, user_id: str, strategy: Strategy = Strategy.ENQUEUE) -> Session:
         """Everything that is left of a session, once nothing of it runs any more."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from standin import Pace, StandIn
+from tests.postgres import PostgresServer
 from tests.system.chaos.client import Client, Way, connections
 from tests.system.chaos.machine import Machine, running
 from tests.system.chaos.transcript import Answer, Findings, Sent, Session, Strategy, check
@@ -42,15 +43,30 @@ class Outcome:
 
 
 @asynccontextmanager
-async def at_its_own_temporal(standin: StandIn, directory: Path, workers: int) -> AsyncIterator[Machine]:
-    """Run a machine that may lose its Temporal too."""
+async def at_its_own_temporal(
+    standin: StandIn, directory: Path, workers: int, postgres: PostgresServer | None = None
+) -> AsyncIterator[Machine]:
+    """Run a machine that may lose its Temporal too; with `postgres`, also the server that its database is on."""
     temporal = Temporal(directory / "temporal")
     await temporal.start()
     try:
-        async with running(Machine(standin, directory, temporal), workers) as machine:
+        database_url = "" if postgres is None else await postgres.migrated()
+        async with running(Machine(standin, directory, temporal, postgres, database_url), workers) as machine:
             yield machine
     finally:
         await temporal.stop()
+
+
+@asynccontextmanager
+async def at_its_own_postgres(standin: StandIn, directory: Path, workers: int) -> AsyncIterator[Machine]:
+    """Run a machine that may lose its Temporal and its PostgreSQL too."""
+    postgres = PostgresServer()
+    try:
+        await postgres.start()
+        async with at_its_own_temporal(standin, directory, workers, postgres) as machine:
+            yield machine
+    finally:
+        await postgres.end()
 
 
 async def storm(machine: Machine, rounds: int, seconds: float, talkers: int = 6) -> Outcome:
@@ -58,6 +74,9 @@ async def storm(machine: Machine, rounds: int, seconds: float, talkers: int = 6)
 
     They stop when there were so many rounds of kills, and so many seconds have passed.
     """
+    losing = [machine.loses_a_worker, machine.loses_an_api, machine.loses_temporal]
+    if machine.postgres is not None:
+        losing.append(machine.loses_postgres)
     for _ in range(100 * (rounds + int(seconds))):
         machine.standin.script(FRAGILE, random.choice(FAILURES), *["ok"] * (_EVERY - 1))
     over = asyncio.Event()
@@ -86,8 +105,8 @@ async def storm(machine: Machine, rounds: int, seconds: float, talkers: int = 6)
         for client in clients:
             tasks.create_task(talks(client))
         try:
-            while losses < 3 * rounds or time.monotonic() - began < seconds:
-                for lose in (machine.loses_a_worker, machine.loses_an_api, machine.loses_temporal):
+            while losses < len(losing) * rounds or time.monotonic() - began < seconds:
+                for lose in losing:
                     heard = len(sent)
                     await lose()
                     losses += 1

@@ -1,4 +1,4 @@
-"""`kill -9` of worker, API and Temporal under load: nothing lost, nothing twice, nothing out of order."""
+"""`kill -9` of worker, API, Temporal and PostgreSQL under load: nothing lost, nothing twice, nothing out of order."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,15 @@ import pytest
 
 from standin import StandIn
 from tests.system.chaos.machine import Machine, running
-from tests.system.chaos.storm import QUICK, Outcome, accepted, at_its_own_temporal, crowds, storm
+from tests.system.chaos.storm import (
+    QUICK,
+    Outcome,
+    accepted,
+    at_its_own_postgres,
+    at_its_own_temporal,
+    crowds,
+    storm,
+)
 from tests.system.chaos.transcript import Answer, Session, Strategy
 
 MANY = 100
@@ -18,12 +26,19 @@ pytestmark = pytest.mark.timeout(240)  # hundreds of turns
 async def outcomes(
     temporal_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, asyncio.Task[Outcome]]]:
-    """A storm and the crowds, at the same time, each on a machine of its own."""
+    """A storm on each kind of database, and the crowds, at the same time, each on a machine of its own."""
 
     async def storming() -> Outcome:
         async with (
             StandIn(pace=QUICK) as standin,
             at_its_own_temporal(standin, tmp_path_factory.mktemp("storm"), workers=2) as machine,
+        ):
+            return await storm(machine, rounds=2, seconds=0, talkers=3)
+
+    async def storming_on_postgres() -> Outcome:
+        async with (
+            StandIn(pace=QUICK) as standin,
+            at_its_own_postgres(standin, tmp_path_factory.mktemp("postgres"), workers=2) as machine,
         ):
             return await storm(machine, rounds=2, seconds=0, talkers=3)
 
@@ -34,7 +49,11 @@ async def outcomes(
         ):
             return await crowds(machine, MANY, losses=1)
 
-    tasks = {"storm": asyncio.create_task(storming()), "crowds": asyncio.create_task(crowding())}
+    tasks = {
+        "storm": asyncio.create_task(storming()),
+        "storm on PostgreSQL": asyncio.create_task(storming_on_postgres()),
+        "crowds": asyncio.create_task(crowding()),
+    }
     try:
         yield tasks
     finally:
@@ -46,10 +65,11 @@ async def outcomes(
 Outcomes = dict[str, asyncio.Task[Outcome]]
 
 
-async def test_under_load_no_kill_loses_doubles_or_reorders_a_turn(outcomes: Outcomes) -> None:
-    outcome = await outcomes["storm"]
+@pytest.mark.parametrize(("storm", "losses"), [("storm", 2 * 3), ("storm on PostgreSQL", 2 * 4)])
+async def test_under_load_no_kill_loses_doubles_or_reorders_a_turn(outcomes: Outcomes, storm: str, losses: int) -> None:
+    outcome = await outcomes[storm]
     assert str(outcome.findings) == "nothing"
-    assert outcome.losses == 6
+    assert outcome.losses == losses
     assert outcome.breaks, "no client noticed anything: there was no load"
 
 
