@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from api.fields import (
     Background,
@@ -25,13 +25,19 @@ from api.fields import (
 from core.orchestrator.contracts import AfterOutput, MultitaskStrategy, OnFailure
 
 
+def _user_may_be_settled(schema: dict[str, Any]) -> None:
+    schema["required"].remove("user_id")
+
+
 class InteractBody(RequestBody):
     """A user's message to a persona."""
+
+    model_config = ConfigDict(json_schema_extra=_user_may_be_settled)
 
     message: Message
     """What the user says."""
     user_id: Identifier
-    """Who says it."""
+    """Who says it. Required, unless the key is bound to a user; then nobody else is allowed: 403."""
     session_id: Identifier | None = None
     """The conversation, chosen by the client; made and returned when absent. One of another user's is refused: 403."""
     persona_id: Identifier | None = None
@@ -84,7 +90,7 @@ class DirectBody(RequestBody):
     messages: Messages
     """The chat so far, oldest first."""
     user_id: Identifier | None = None
-    """Who asks; `anonymous` when absent."""
+    """Who asks. Absent: the user of the key, else `anonymous`."""
     model: ModelName | None = None
     """`provider:model`, or a model of OpenRouter; absent: the setting's."""
     fallback_models: FallbackModels | None = None
@@ -102,7 +108,9 @@ class DirectBody(RequestBody):
 class DirectParameters:
     """How the model is to answer, where the body is the bare array of messages."""
 
-    user_id: Annotated[Identifier | None, Query(description="Who asks; `anonymous` when absent.")] = None
+    user_id: Annotated[
+        Identifier | None, Query(description="Who asks. Absent: the user of the key, else `anonymous`.")
+    ] = None
     model: Annotated[ModelName | None, Query(description="The model, unless the body names one.")] = None
     temperature: Annotated[Temperature | None, Query(description="Sampling temperature; absent: 0.7.")] = None
     max_tokens: Annotated[MaxTokens | None, Query(description="The longest answer, in tokens.")] = None

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from api.dependencies import Service
+from api.dependencies import Asker, Service
 from api.fields import IdempotencyHeader, OnDisconnect
 from api.idempotency import fingerprint
 from api.problems import REPLAYED
@@ -52,12 +52,18 @@ class Delivery:
     """The way from one request to its reply."""
 
     def __init__(
-        self, client: Request, response: Response, service: Service, idempotency_key: IdempotencyHeader = None
+        self,
+        client: Request,
+        response: Response,
+        service: Service,
+        asker: Asker,
+        idempotency_key: IdempotencyHeader = None,
     ) -> None:
         """Deliver to `client`; where the reply is no response of its own, `response` tells of it in its headers."""
         self._client = client
         self._response = response
         self._service = service
+        self._asker = asker
         self._key = idempotency_key
 
     def opening(
@@ -69,7 +75,9 @@ class Delivery:
         """Return how the interaction is to be opened, where `asked` is what the client sent."""
         route = self._client.url.path
         key = None if self._key is None else IdempotencyKey(self._key, fingerprint(route, asked))
-        return Opening(watched=wishes.stream or wishes.background, key=key, strategy=strategy)
+        return Opening(
+            watched=wishes.stream or wishes.background, key=key, strategy=strategy, key_name=self._asker.key_name
+        )
 
     async def reply(self, opened: Opened, wishes: Wishes) -> InteractionView | Response:
         """Return how the interaction ended once it has, or the response that its client wants instead."""

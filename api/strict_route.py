@@ -15,6 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
+from core.orchestrator.access.caller import Caller
+
 _JSON = "application/json"
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 """Ignoring it would break the promise that its sender relies on."""
@@ -58,7 +60,10 @@ class StrictRoute(APIRoute):
 
 
 class _JsonRequest(Request):
-    """A request whose body is at most 1 MiB of JSON in UTF-8."""
+    """A request whose body is at most 1 MiB of JSON in UTF-8.
+
+    A user that the key settles need not be named: the body is read as if it had been.
+    """
 
     _content: bytes | None = None
 
@@ -91,6 +96,13 @@ class _JsonRequest(Request):
         Raises:
             HTTPException: 400, it is not JSON.
         """
+        said = await self._json()
+        caller: Caller | None = getattr(self.state, "caller", None)
+        if isinstance(said, dict) and caller is not None and caller.user is not None:
+            said.setdefault("user_id", caller.user)
+        return said
+
+    async def _json(self) -> Any:
         try:
             return json.loads((await self.body()).decode("utf-8-sig"), parse_constant=_refuse_constant)
         except UnicodeDecodeError:

@@ -25,7 +25,8 @@ class Conversation:
     """A user, a persona and their session."""
 
     client: Client
-    user_id: str
+    user_id: str | None
+    """None: the one of the client's key."""
     session_id: str
     persona: dict[str, Any]
     model: str | None
@@ -67,7 +68,8 @@ class Conversation:
     def _page(self, limit: int, cursor: str = "0") -> dict[str, Any]:
         path = f"/api/sessions/{quote(self.session_id, safe='')}/messages"
         try:
-            return self.client.get(path, user_id=self.user_id, limit=str(limit), cursor=cursor)
+            who = {} if self.user_id is None else {"user_id": self.user_id}
+            return self.client.get(path, **who, limit=str(limit), cursor=cursor)
         except ClientError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise

@@ -23,13 +23,14 @@ def run_chat(
     console: Console,
     url: str,
     *,
-    user_id: str,
+    user_id: str | None,
     default_persona_id: str,
     persona_id: str | None = None,
     session_id: str | None = None,
     model: str | None = None,
+    api_key: str | None = None,
 ) -> None:
-    """Chat until the user leaves.
+    """Chat until the user leaves; without a `user_id`, as the user of the key.
 
     Raises:
         ClientError: the service is not up, or does not know the persona.
@@ -38,7 +39,7 @@ def run_chat(
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # no odd character ends a conversation
-    with Client(url, notice=screen.note) as client:
+    with Client(url, notice=screen.note, api_key=api_key) as client:
         conversation = Conversation(
             client,
             user_id,

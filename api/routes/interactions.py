@@ -3,12 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from fastapi.exceptions import RequestValidationError
 
 from api.delivery import location_of
-from api.dependencies import App, Service
+from api.dependencies import App, Asker, Service, UserInQuery, VisibleInteraction, required
 from api.explanation import Explanation
-from api.fields import Identifier, InteractionCursor, InteractionId, LastEventId, PageSize, StartingAfter
+from api.fields import Identifier, InteractionCursor, LastEventId, PageSize, StartingAfter
 from api.pages import Page
 from api.streaming import STREAM_CONTENT, ReplyStreamResponse
 from api.strict_route import StrictRoute
@@ -20,27 +19,27 @@ router = APIRouter(prefix="/api/llm/interactions", tags=["interactions"], route_
 @router.get("", summary="The interactions of a user or a session, newest first")
 async def newest(
     application: App,
+    asker: Asker,
+    user_id: UserInQuery,
     *,
     session_id: Annotated[Identifier | None, Query(description="Only this session's.")] = None,
-    user_id: Annotated[Identifier | None, Query(description="Only this user's; required without a session.")] = None,
     status: Annotated[InteractionStatus | None, Query(description="Only those that stand so.")] = None,
     cursor: InteractionCursor = None,
     limit: PageSize = 50,
 ) -> Page[InteractionView]:
     """Return one page of interactions; it stays what it is while others come."""
-    if session_id is None and user_id is None:
-        raise RequestValidationError(
-            [{"type": "value_error", "loc": ("query", "user_id"), "msg": "is required without a session_id"}]
+    if session_id is None:
+        required(user_id, "is required without a session_id")
+    with asker.seeing_own(session_id or ""):
+        found = await application.interaction_lists.newest(
+            user_id=user_id, session_id=session_id, status=status, before=cursor, limit=limit + 1
         )
-    found = await application.interaction_lists.newest(
-        user_id=user_id, session_id=session_id, status=status, before=cursor, limit=limit + 1
-    )
     return Page.of(found, limit, lambda view: view.interaction_id)
 
 
 @router.get("/{interaction_id}", summary="An interaction and where it stands")
 async def read(
-    interaction_id: InteractionId,
+    interaction_id: VisibleInteraction,
     service: Service,
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for its end.")] = 0,
 ) -> InteractionView:
@@ -60,7 +59,7 @@ async def read(
     },
 )
 async def stream(
-    interaction_id: InteractionId,
+    interaction_id: VisibleInteraction,
     service: Service,
     last_event_id: LastEventId = 0,
     starting_after: StartingAfter = 0,
@@ -73,7 +72,7 @@ async def stream(
 
 
 @router.post("/{interaction_id}/cancel", summary="End an interaction")
-async def cancel(interaction_id: InteractionId, response: Response, service: Service) -> InteractionView:
+async def cancel(interaction_id: VisibleInteraction, response: Response, service: Service) -> InteractionView:
     """Cancel the interaction and return it as it is then: what was said is kept, and one that has ended stays so."""
     view = await service.cancel(interaction_id)
     response.headers.update(location_of(interaction_id))
@@ -81,6 +80,6 @@ async def cancel(interaction_id: InteractionId, response: Response, service: Ser
 
 
 @router.get("/{interaction_id}/explain", summary="Why an interaction came out as it did")
-async def explain(interaction_id: InteractionId, application: App) -> Explanation:
+async def explain(interaction_id: VisibleInteraction, application: App) -> Explanation:
     """Return persona version, memory used and dropped, token budget, model plan, and the exact messages sent."""
     return Explanation.model_validate(await application.store.explanation(interaction_id))

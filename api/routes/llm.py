@@ -1,7 +1,7 @@
 """Talking to personas and models: `/api/llm`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Response
@@ -16,7 +16,7 @@ from api.bodies import (
     InteractBody,
 )
 from api.delivery import AcceptedInteraction, Delivery
-from api.dependencies import AppSettings, Service
+from api.dependencies import AppSettings, Asker, Service
 from api.problems import InteractionFailedError
 from api.service import new_id
 from api.streaming import STREAM_CONTENT
@@ -48,6 +48,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 )
 async def interact(
     body: Annotated[InteractBody, Body(openapi_examples=INTERACT_EXAMPLES)],
+    asker: Asker,
     delivery: Annotated[Delivery, Depends()],
     service: Service,
     settings: AppSettings,
@@ -55,7 +56,7 @@ async def interact(
     """Run one interaction as a durable workflow and return its end, whichever process crashes meanwhile."""
     request = InteractionRequest(
         interaction_id=new_id(),
-        user_id=body.user_id,
+        user_id=asker.named(body.user_id),
         session_id=body.session_id or new_id(),
         persona_id=body.persona_id or settings.DEFAULT_PERSONA_ID,
         message=body.message,
@@ -82,14 +83,16 @@ async def interact(
 async def direct(
     body: Annotated[DirectForms, Body(openapi_examples=DIRECT_EXAMPLES)],
     parameters: Annotated[DirectParameters, Depends()],
+    asker: Asker,
     delivery: Annotated[Delivery, Depends()],
     service: Service,
 ) -> CompletionView | Response:
     """Complete a chat without persona and memory; durable all the same."""
+    parameters = replace(parameters, user_id=asker.named(parameters.user_id))
     asked = _with_parameters(body, parameters)
     request = CompletionRequest(
         interaction_id=new_id(),
-        user_id=asked.user_id or _ANYBODY,
+        user_id=asker.named(asked.user_id) or _ANYBODY,
         model=asked.model,
         fallback_models=asked.fallback_models,
         temperature=asked.temperature,

@@ -1,13 +1,12 @@
 """Conversations: `/api/sessions`. A client may call one what it likes, also something with a slash."""
 
 from http import HTTPStatus
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from api.dependencies import App, Eraser
-from api.fields import Cursor, Identifier, PageSize, SessionCursor, SessionId
+from api.dependencies import App, Asker, Eraser, UserInQuery, required
+from api.fields import Cursor, PageSize, SessionCursor, SessionId
 from api.pages import Page, cursor_of, place_of
 from api.strict_route import StrictRoute
 from core.orchestrator.memory.conversations import StoredMessage, StoredSession
@@ -27,13 +26,14 @@ router = APIRouter(prefix="/api/sessions", tags=["sessions"], route_class=Strict
 @router.get("", summary="A user's conversations, newest first")
 async def sessions(
     application: App,
-    user_id: Annotated[Identifier, Query(description="Whose sessions.")],
+    user_id: UserInQuery,
     cursor: SessionCursor = None,
     limit: PageSize = 50,
 ) -> Page[StoredSession]:
     """Return one page of the sessions of a user; it stays what it is while others are begun."""
+    owner = required(user_id, "is required")
     after = None if cursor is None else place_of(cursor)
-    found = await application.conversations.sessions(user_id, after=after, limit=limit + 1)
+    found = await application.conversations.sessions(owner, after=after, limit=limit + 1)
     return Page.of(found, limit, lambda session: cursor_of(session.place))
 
 
@@ -41,12 +41,15 @@ async def sessions(
 async def messages(
     session_id: SessionId,
     application: App,
-    user_id: Annotated[Identifier | None, Query(description="Whose session it must be.")] = None,
+    asker: Asker,
+    user_id: UserInQuery,
+    *,
     cursor: Cursor = 0,
     limit: PageSize = 50,
 ) -> Page[StoredMessage]:
     """Return one page of a session's transcript."""
-    found = await application.conversations.transcript(session_id, user_id=user_id, after=cursor, limit=limit + 1)
+    with asker.seeing_own(session_id):
+        found = await application.conversations.transcript(session_id, user_id=user_id, after=cursor, limit=limit + 1)
     return Page.of(found, limit, lambda message: str(message.sequence))
 
 
@@ -56,13 +59,10 @@ async def messages(
     response_class=Response,
     summary="Erase a conversation",
 )
-async def erase(
-    session_id: SessionId,
-    erasure: Eraser,
-    user_id: Annotated[Identifier | None, Query(description="Whose session it must be.")] = None,
-) -> None:
+async def erase(session_id: SessionId, asker: Asker, user_id: UserInQuery, erasure: Eraser) -> None:
     """End what still runs in a session, and remove its messages, replies, logs and workflow histories.
 
     What was used stays in the usage report, as numbers. After a 503 the same request goes on where this one stopped.
     """
-    await erasure.erase_session(session_id, user_id)
+    with asker.seeing_own(session_id):
+        await erasure.erase_session(session_id, user_id)

@@ -127,7 +127,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--system", help="the system message of a direct completion")
     parser.add_argument("--model", help="such as openai/gpt-4, or provider:model")
     parser.add_argument("--fallback-model", action="append", help="asked when the model fails; may be repeated")
-    parser.add_argument("--user-id", default="user123", help="default: user123")
+    parser.add_argument("--user-id", help="default: the user of the key; without a key, user123")
     parser.add_argument("--session-id", help="the conversation to continue; default: a new one")
     parser.add_argument(
         "--stream",
@@ -136,7 +136,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "where the output is no terminal, the reply is printed once, when it is whole",
     )
     parser.add_argument("--url", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
+    parser.add_argument(
+        "--api-key",
+        default=os.environ.get("ORCHESTRATOR_API_KEY"),
+        help="the key of the service, where it asks for one; default: ORCHESTRATOR_API_KEY, which no list of processes "
+        "shows",
+    )
     options = parser.parse_args(arguments)
+    if options.user_id is None and not options.api_key:
+        options.user_id = "user123"
     out_of_place = (
         {"--system": options.system}
         if options.mode == "interact"
@@ -172,12 +180,12 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a model may say what a terminal cannot
     try:
-        with Client(options.url, notice=_dim) as client:
+        with Client(options.url, api_key=options.api_key, notice=_dim) as client:
             answer = (send_and_stream if options.stream else send)(client, options)
     except ClientError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        found = f"/api/llm/interactions?user_id={options.user_id}"
+        found = "/api/llm/interactions" + (f"?user_id={options.user_id}" if options.user_id else "")
         print(f"\nno longer waiting; the service finishes the reply all the same: {found}", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     print(f"\n{describe(answer)}")  # noqa: T201

@@ -27,6 +27,7 @@ _STREAM = httpx.Timeout(10, read=40)
 _SHORTEST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 2.0
 _HELD_SECONDS = 1.0
+_NOT_NOW = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 Event = dict[str, Any]
 
@@ -49,20 +50,30 @@ class Client:
     """Talks to one service."""
 
     def __init__(
-        self, url: str = DEFAULT_URL, *, patience_seconds: float = 60, notice: Callable[[str], None] = lambda _: None
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        patience_seconds: float = 60,
+        notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Connect to nothing yet.
 
         Args:
             url: The service.
+            api_key: Sent with every request, where the service asks for keys.
             patience_seconds: How long a service that has answered before may be gone.
             notice: Called once with a line for people whenever the service is gone.
 
         Raises:
-            ClientError: the URL is none.
+            ClientError: the URL is none, or the key.
         """
+        key = (api_key or "").strip()
+        if not (key.isascii() and (key + "x").isprintable()):
+            raise ClientError("the API key holds characters that no key has")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            self._http = httpx.Client(base_url=url, timeout=_ANSWER)
+            self._http = httpx.Client(base_url=url, timeout=_ANSWER, headers=headers)
         except httpx.InvalidURL as error:
             raise ClientError(f"{url} is not an http:// or https:// address") from error
         self.url = url.rstrip("/")
@@ -206,18 +217,25 @@ class Client:
             answer: dict[str, Any] = response.json()
         except ValueError as error:
             problem = ClientError(f"{self.url} answered {status}, but not in JSON: is it another service?", status)
-            if status != HTTPStatus.SERVICE_UNAVAILABLE:
+            if status not in _NOT_NOW:
                 raise problem from error
             raise _NotNowError(problem, response) from error
         if response.is_success:
             return answer
-        problem = ClientError(_problem(status, answer), status)
-        if status != HTTPStatus.SERVICE_UNAVAILABLE or self._has_ended(answer.get("interaction_id")):
+        problem = ClientError(_problem(status, answer) + self._advice(status), status)
+        if status not in _NOT_NOW or self._has_ended(answer.get("interaction_id")):
             raise problem
         raise _NotNowError(problem, response)
 
+    def _advice(self, status: int) -> str:
+        if status == HTTPStatus.UNAUTHORIZED:
+            return "\n  name a key with --api-key or ORCHESTRATOR_API_KEY; `orchestrator keys create` makes one"
+        if status == HTTPStatus.FORBIDDEN and "Authorization" in self._http.headers:
+            return "\n  use a key that may do this, and, if it is bound to a user, no other user or session"
+        return ""
+
     def _has_ended(self, interaction_id: str | None) -> bool:
-        """Whether a 503 is how the interaction ended; else it says that the service cannot tell just now."""
+        """Whether this is how the interaction ended; else the service has no room, or cannot tell, just now."""
         if interaction_id is None:
             return False
         with suppress(httpx.HTTPError, ValueError):
@@ -227,7 +245,7 @@ class Client:
 
 
 class _NotNowError(Exception):
-    """The service is there, but something it needs is not."""
+    """The service is there, but something it needs is not, or it has no room."""
 
     def __init__(self, problem: ClientError, response: httpx.Response) -> None:
         super().__init__(str(problem))
