@@ -20,12 +20,16 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import (
     OrchestratorError,
+    OverloadedError,
     SessionBusyError,
+    TooManyOpenError,
     UnknownResourceError,
     WorkflowServiceUnavailableError,
 )
+from core.orchestrator.interactions.door import Door
 from core.orchestrator.interactions.following import ReplyFollower
 from core.orchestrator.interactions.opening import Opened, Opening, created_event
+from core.orchestrator.log_context import handling
 from temporal.runs import WorkflowRuns
 
 logger = logging.getLogger("orchestrator.api")
@@ -49,6 +53,9 @@ class InteractionService:
         self._runs = runs
         self._results = application.results(runs)
         self._settlement = application.settlement(runs)
+        self._limits = application.limits
+        self._room = application.room(runs)
+        self._door = Door(max(1, application.settings.DATABASE_CONNECTIONS // 2))  # the others are for those who read
         self._follower = follower
         self._waits = waits
         self._cancelling: set[asyncio.Task[None]] = set()
@@ -66,6 +73,7 @@ class InteractionService:
             SessionOwnershipError: the session belongs to another user; nothing was stored.
             SessionBusyError: an earlier turn has not ended, and the sender would not wait; nothing was stored.
             IdempotencyConflictError: the key came with another request before; nothing was stored.
+            NotNowError: a limit is reached; nothing was stored.
             StorageUnavailableError: the database did not answer; nothing was stored.
             WorkflowServiceUnavailableError: Temporal did not answer. Unless the start was recorded all the same,
                 the turn will be settled as abandoned.
@@ -73,7 +81,7 @@ class InteractionService:
         self._application.personas.get(request.persona_id)
         if request.agent is not None and request.agent not in self._application.agents:
             raise UnknownResourceError("agent", request.agent)
-        return await self._begin(lambda: self._open_turn(request, opening))
+        return await self._begin(lambda: self._store.open_turn(request, opening, self._limits), opening)
 
     async def accept_completion(self, request: CompletionRequest, prompt: Prompt, opening: Opening) -> Opened:
         """Keep a bare completion's messages and start its workflow.
@@ -83,22 +91,30 @@ class InteractionService:
 
         Raises:
             IdempotencyConflictError: the key came with another request before; nothing was stored.
+            NotNowError: a limit is reached; nothing was stored.
             StorageUnavailableError: the database did not answer; nothing was stored.
             WorkflowServiceUnavailableError: Temporal did not answer.
         """
-        return await self._begin(lambda: self._store.open_completion(request, prompt, opening))
+        return await self._begin(lambda: self._store.open_completion(request, prompt, opening, self._limits), opening)
 
-    async def _open_turn(self, request: InteractionRequest, opening: Opening) -> Opened:
+    async def _open(self, ask: Callable[[], Awaitable[Opened]], opening: Opening) -> Opened:
+        """Open an interaction. One whose workflow was ended from outside, or never began, keeps nobody out."""
+        in_any_case = opening.key is not None
+        made_room = False
         while True:
             try:
-                return await self._store.open_turn(request, opening)
+                return await self._door.through(ask, in_any_case=in_any_case)
             except SessionBusyError as busy:
-                # A turn whose workflow was ended from outside keeps nobody out.
                 if not await self._settlement.settle_if_gone(busy.interaction_id):
                     raise
+            except (TooManyOpenError, OverloadedError) as refusal:
+                if made_room or not await self._room.made_for(refusal):
+                    raise
+                made_room = in_any_case = True
 
-    async def _begin(self, open_it: Callable[[], Awaitable[Opened]]) -> Opened:
-        opened = await open_it()
+    async def _begin(self, ask: Callable[[], Awaitable[Opened]], opening: Opening) -> Opened:
+        opened = await self._open(ask, opening)
+        handling(opened.request.interaction_id)
         if opened.status is InteractionStatus.QUEUED:  # of a repeated one the first start may not have been recorded
             await self._runs.start(opened.request)
         if not opened.replayed:

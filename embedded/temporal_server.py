@@ -26,6 +26,12 @@ _START_SECONDS = 60
 _PAUSE_SECONDS = 0.1
 _POLLS_PER_SECOND = 1000
 _QUICK_QUEUES = ("transferProcessorMaxPollRPS", "timerProcessorMaxPollRPS", "visibilityProcessorMaxPollRPS")
+_FAIR = {"matching.enableFairness": "true", "matching.numTaskqueueWritePartitions": "1"}
+"""What waits for a worker is taken from one user after another, rather than in the order it came.
+
+Each partition is fair for itself alone, so tasks go into one. Four are read, as by default: an earlier version may have
+left something in any of them.
+"""
 _ACKNOWLEDGED_EVERY = "1s"
 """A run that is deleted goes only after this: by default it and its history stay for another half a minute."""
 _KINDS = {
@@ -70,17 +76,28 @@ def _command(settings: Settings) -> list[str]:
         "--db-filename": str(settings.DATA_DIR / "temporal.db"),
         "--log-level": "warn",
     }
+    if settings.PAYLOAD_ENCRYPTION_KEYS:
+        flags["--ui-codec-endpoint"] = f"http://{_as_seen_here(settings.API_HOST)}:{settings.API_PORT}/codec"
     command = [_binary(), "server", "start-dev"]
     for flag, value in flags.items():
         command += [flag, value]
     for pragma in ("journal_mode=wal", "synchronous=full"):
         command += ["--sqlite-pragma", pragma]
+    for name, value in _FAIR.items():
+        command += ["--dynamic-config-value", f"{name}={value}"]
     for name in _QUICK_QUEUES:
         command += ["--dynamic-config-value", f"history.{name}={_POLLS_PER_SECOND}"]
     command += ["--dynamic-config-value", f'history.transferProcessorUpdateAckInterval="{_ACKNOWLEDGED_EVERY}"']
     for name, kind in SEARCH_ATTRIBUTES.items():
         command += ["--search-attribute", f"{name}={_KINDS[kind]}"]
     return command
+
+
+def _as_seen_here(host: str) -> str:
+    """Return how a browser on this machine names the host that the API listens on."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - every address, this machine's own among them
+        return HOST
+    return f"[{host}]" if ":" in host else host
 
 
 def _binary() -> str:

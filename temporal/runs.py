@@ -1,6 +1,7 @@
 """Interactions as workflow runs: started once, watched, told that their place has come."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
+    Priority,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
@@ -31,6 +33,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import WorkflowServiceUnavailableError
 from core.orchestrator.runs import START_TIMEOUT, RunState
+from temporal.reasons import reason
 from temporal.search_attributes import PERSONA_ID, SESSION_ID, USER_ID
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ logger = logging.getLogger(__name__)
 # Around the call, not in it: an RPC timeout does not bound the connecting of a client that connects lazily.
 _RPC_SECONDS = 2
 _SUMMARY_CHARACTERS = 100
+_SHARE_BYTES = 16
 _FIRST_LOOK = timedelta(seconds=1)
 """No provider has written a bill at the very moment a call ends."""
 
@@ -68,13 +72,14 @@ class WorkflowRuns:
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     search_attributes=TypedSearchAttributes(attributes),
                     static_summary=summary,
+                    priority=share_of(request.user_id),
                     request_eager_start=True,
                     rpc_timeout=START_TIMEOUT,
                 )
         except WorkflowAlreadyStartedError:
             return
         except (RPCError, RuntimeError, TimeoutError) as error:
-            logger.warning("%s was not started: %s", request.interaction_id, _reason(error))
+            logger.warning("%s was not started: %s", request.interaction_id, reason(error))
             raise WorkflowServiceUnavailableError(
                 "Temporal does not answer", interaction_id=request.interaction_id
             ) from error
@@ -115,7 +120,7 @@ class WorkflowRuns:
                     static_summary=f"what the broken calls of {workflow_id_of(interaction_id)} cost",
                 )
         except (RPCError, RuntimeError, TimeoutError) as error:
-            logger.warning("the costs of %s are not looked up: %s", interaction_id, _reason(error))
+            logger.warning("the costs of %s are not looked up: %s", interaction_id, reason(error))
 
     async def cancel(self, workflow_id: str) -> None:
         """Ask a run to end as cancelled; nothing happens when it does not run.
@@ -147,7 +152,16 @@ class WorkflowRuns:
                 await self._client.get_workflow_handle(workflow_id).signal(PLACE_FREED_SIGNAL)
         except (RPCError, RuntimeError, TimeoutError) as error:
             # It looks for itself every few seconds; or it has not been started yet.
-            logger.debug("%s was not told that its place is free: %s", workflow_id, _reason(error))
+            logger.debug("%s was not told that its place is free: %s", workflow_id, reason(error))
+
+
+def share_of(user_id: str) -> Priority:
+    """Return what gives each user an equal share of the workers: calls that wait are taken from one user after another.
+
+    A digest, because a user id may be longer than the 64 bytes that the server takes, and is shown in no metric of it.
+    """
+    digest = hashlib.blake2b(user_id.encode(), digest_size=_SHARE_BYTES)
+    return Priority(fairness_key=digest.hexdigest())
 
 
 @contextmanager
@@ -157,7 +171,7 @@ def _unless_unknown(workflow_id: str, done: str) -> Iterator[None]:
     except (RPCError, RuntimeError, TimeoutError) as error:
         if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
             return
-        logger.warning("%s was not %s: %s", workflow_id, done, _reason(error))
+        logger.warning("%s was not %s: %s", workflow_id, done, reason(error))
         raise WorkflowServiceUnavailableError("Temporal does not answer") from error
 
 
@@ -179,7 +193,3 @@ def _describe(
             SearchAttributePair(SESSION_ID, request.session_id),
         ],
     )
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -1,8 +1,6 @@
 """What is kept of users and sessions, who clears it, and what is left where."""
 
-import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +26,7 @@ from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import interactions
+from core.orchestrator.storage.tables import interactions, metadata
 from core.orchestrator.usage import GroupBy, UsageReport, UsageReports
 from tests.core.orchestrator.agents.personas import persona
 from tests.core.orchestrator.domain import (
@@ -68,7 +66,7 @@ class Attic:
     database: Database
     store: InteractionStore
     ledger: AttemptLedger
-    path: Path
+    place: Path | str
     runs: ErasingRuns = field(default_factory=ErasingRuns)
     events: list[InteractionEvent] = field(default_factory=list)
 
@@ -119,12 +117,12 @@ class Attic:
         async with self.database.read() as connection:
             return await connection.scalar(query) or 0
 
-    def holds(self, text: str) -> list[str]:
-        """The tables that hold a text anywhere, and the files in which its bytes are left."""
-        with closing(sqlite3.connect(self.path)) as connection:
-            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            found = [
-                name for name in tables if any(text in str(row) for row in connection.execute(f"SELECT * FROM {name}"))
-            ]
-        files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
+    async def holds(self, text: str) -> list[str]:
+        """The tables that hold a text anywhere, and the files of SQLite in which its bytes are left."""
+        async with self.database.read() as connection:
+            rows = {name: await connection.execute(select(table)) for name, table in metadata.tables.items()}
+            found = [name for name, some in rows.items() if any(text in str(row) for row in some)]
+        if not isinstance(self.place, Path):
+            return found
+        files = [self.place, self.place.with_name(f"{self.place.name}-wal")]
         return found + [file.name for file in files if text.encode() in file.read_bytes()]

@@ -47,11 +47,12 @@ from tests.core.orchestrator.domain import (
     talked,
 )
 from tests.core.orchestrator.interactions.attic import SECRET, Attic
+from tests.core.orchestrator.vendors import only_sqlite
 
 
 @pytest.fixture
-def attic(database: Database, store: InteractionStore, ledger: AttemptLedger, database_path: Path) -> Attic:
-    return Attic(database, store, ledger, database_path)
+def attic(database: Database, store: InteractionStore, ledger: AttemptLedger, place: Path | str) -> Attic:
+    return Attic(database, store, ledger, place)
 
 
 # --- what goes, and what stays ---
@@ -60,10 +61,17 @@ def attic(database: Database, store: InteractionStore, ledger: AttemptLedger, da
 async def test_a_session_goes_with_all_that_was_said_in_it(attic: Attic) -> None:
     erased = [await attic.turn(session_id="s1"), await attic.turn(session_id="s1")]
     kept = await talked(attic.store, attic.ledger, "something else", "indeed", session_id="s2")
-    assert set(attic.holds(SECRET)) > {"messages", "prompts", "completions", "partials", "reply_events", "attempts"}
+    assert set(await attic.holds(SECRET)) > {
+        "messages",
+        "prompts",
+        "completions",
+        "partials",
+        "reply_events",
+        "attempts",
+    }
     await attic.erasure.erase_session("s1")
-    assert attic.holds(SECRET) == []
-    assert attic.holds("s1") == []
+    assert await attic.holds(SECRET) == []
+    assert await attic.holds("s1") == []
     for interaction_id in erased:
         with pytest.raises(UnknownResourceError):
             await attic.store.view(interaction_id)
@@ -73,14 +81,15 @@ async def test_a_session_goes_with_all_that_was_said_in_it(attic: Attic) -> None
     )
 
 
+@only_sqlite
 @pytest.mark.parametrize("what", ["session", "user"])
 async def test_no_byte_of_what_was_said_is_left_in_a_file(attic: Attic, what: str) -> None:
-    with closing(sqlite3.connect(attic.path)) as idle:  # keeps the files as they are, as another process does
+    with closing(sqlite3.connect(str(attic.place))) as idle:  # keeps the files as they are, as another process does
         await attic.turn(session_id="s1")
         idle.execute("SELECT * FROM messages").fetchall()
-        assert "orchestrator.db-wal" in attic.holds(SECRET)
+        assert "orchestrator.db-wal" in await attic.holds(SECRET)
         await (attic.erasure.erase_session("s1") if what == "session" else attic.erasure.erase_user("ada"))
-        assert attic.holds(SECRET) == []
+        assert await attic.holds(SECRET) == []
 
 
 async def test_a_user_goes_with_sessions_completions_and_name(attic: Attic) -> None:
@@ -91,7 +100,7 @@ async def test_a_user_goes_with_sessions_completions_and_name(attic: Attic) -> N
     await attic.store.open_completion(bare, PROMPT, key)
     await attic.turn("hello", session_id="bob's", user_id="bob")
     await attic.erasure.erase_user("rapunzel")
-    assert attic.holds("rapunzel") == []
+    assert await attic.holds("rapunzel") == []
     assert await attic.count() == 1
     assert len(attic.runs.deleted) == 6
     assert await Conversations(attic.database).sessions("bob", after=None, limit=10)
@@ -207,7 +216,7 @@ async def test_no_step_under_way_brings_an_erased_turn_back(attic: Attic) -> Non
     assert not await attic.ledger.succeed(interaction_id, 0, ordinal, completion(SECRET), QUICK)
     assert not await attic.ledger.fail(interaction_id, ordinal, LLMProviderServiceError(SECRET), QUICK, partial=SECRET)
     await attic.ledger.identify(interaction_id, ordinal, SECRET)
-    assert attic.holds(SECRET) == []
+    assert await attic.holds(SECRET) == []
 
 
 async def test_a_run_that_began_while_its_turn_was_erased_is_deleted_when_it_ends(attic: Attic) -> None:
@@ -292,7 +301,7 @@ async def test_what_a_user_sends_while_they_are_erased_stays(attic: Attic) -> No
 
     attic.runs.meanwhile.append(write_on)
     await attic.erasure.erase_user("ada")
-    assert attic.holds(SECRET) == []
+    assert await attic.holds(SECRET) == []
     [session] = await Conversations(attic.database).sessions("ada", after=None, limit=10)
     assert (session.session_id, session.turns) == ("s3", 1)
     assert (await attic.store.view(bare.interaction_id)).status is InteractionStatus.QUEUED

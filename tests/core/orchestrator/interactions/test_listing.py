@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, insert
+from sqlalchemy import delete, insert
 
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.contracts import CompletionRequest, InteractionError, InteractionStatus, InteractionView
@@ -14,6 +14,7 @@ from core.orchestrator.interactions.store import CANCELLED, Ending, InteractionS
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, partials
 from tests.core.orchestrator.domain import CALL, PROMPT, QUICK, answered, begun, new_id, opened, talked
+from tests.core.orchestrator.plans import reads_whole_tables, sorts, statements, steps_of
 
 UNAVAILABLE = InteractionError(type=ErrorType.UNAVAILABLE, detail="nobody answered")
 
@@ -114,25 +115,17 @@ async def test_a_page_costs_as_many_queries_as_a_single_interaction_and_no_searc
 ) -> None:
     for number in range(5):
         await talked(store, ledger, "Hello", "Hi", session_id=f"s{number}")
-    queries: list[tuple[str, Any]] = []
-    listen = database._engine.sync_engine, "before_cursor_execute"
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
-        if statement.startswith("SELECT"):
-            queries.append((statement, parameters))
-
-    event.listen(*listen, note)
-    await newest(lists, user_id="ada", limit=1)
-    alone = len(queries)
-    await newest(lists, user_id="ada", before=new_id())
-    event.remove(*listen, note)
+    await newest(lists, user_id="ada")  # so that whatever a first query of all asks is behind us
+    with statements(database, "SELECT") as queries:
+        await newest(lists, user_id="ada", limit=1)
+        alone = len(queries)
+        await newest(lists, user_id="ada", before=new_id())
     assert len(queries) == 2 * alone
-    async with database.read() as connection:
-        for statement, parameters in queries[alone:]:
-            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            steps = [step.detail for step in plan]
-            assert steps, statement
-            assert not [step for step in steps if "SCAN" in step or "ORDER BY" in step], steps
+    for query in queries[alone:]:
+        steps = await steps_of(database, *query)
+        assert steps, query
+        assert not reads_whole_tables(steps)
+        assert not sorts(steps)
 
 
 async def test_a_cancelled_turn_whose_partial_text_is_gone_is_listed_all_the_same(
