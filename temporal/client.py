@@ -1,11 +1,13 @@
-"""The connection to Temporal: one place decides address and namespace."""
+"""The connection to Temporal: one place decides address, namespace, and how payloads are written."""
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 
 from core.orchestrator.config import Settings
 from core.orchestrator.errors import ConfigurationError, WorkflowServiceUnavailableError
-from temporal.payloads import DATA_CONVERTER
+from temporal.payloads import data_converter
+from temporal.reasons import reason
+from temporal.tracing import tracing_plugins
 
 
 async def connect(settings: Settings, *, lazy: bool = False) -> Client:
@@ -26,6 +28,7 @@ async def connect(settings: Settings, *, lazy: bool = False) -> Client:
     target = settings.TEMPORAL_ADDRESS or config.get("target_host") or f"127.0.0.1:{settings.TEMPORAL_PORT}"
     config["target_host"] = target
     try:
-        return await Client.connect(**config, data_converter=DATA_CONVERTER, lazy=lazy)
+        converter = data_converter(settings.PAYLOAD_ENCRYPTION_KEYS)
+        return await Client.connect(**config, data_converter=converter, lazy=lazy, plugins=tracing_plugins())
     except (RuntimeError, ValueError) as error:
-        raise WorkflowServiceUnavailableError(f"Temporal at {target} did not answer: {error}") from error
+        raise WorkflowServiceUnavailableError(f"Temporal at {target} did not answer: {reason(error)}") from error

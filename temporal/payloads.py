@@ -1,21 +1,29 @@
 """How payloads are written: as JSON by their models, without the fields that say nothing.
 
 Every field of ours that may be null is null by default, so what is left out reads back the same. Histories stay
-small and legible, and a field added to a model costs nothing where it is not used.
+small and legible, and a field added to a model costs nothing where it is not used. Where keys are set, what is written
+is then encrypted as a whole: see `temporal.encryption`.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
+from pydantic import SecretStr
 from pydantic_core import to_json
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, pydantic_data_converter
 from temporalio.converter import (
     CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
     DefaultPayloadConverter,
+    EncodingPayloadConverter,
     JSONPlainPayloadConverter,
 )
 from typing_extensions import override
+
+from temporal.encryption import ENCODING, PayloadEncryption, UnreadablePayloadError, is_encrypted, key_id_of
 
 
 class _WithoutNulls(PydanticJSONPlainPayloadConverter):
@@ -25,15 +33,48 @@ class _WithoutNulls(PydanticJSONPlainPayloadConverter):
         return Payload(metadata={"encoding": self.encoding.encode()}, data=to_json(value, exclude_none=True))
 
 
+class _StillEncrypted(EncodingPayloadConverter):
+    """Says what is amiss where a process without keys meets an encrypted payload."""
+
+    @property
+    @override
+    def encoding(self) -> str:
+        return ENCODING.decode()
+
+    @override
+    def to_payload(self, value: Any) -> None:
+        return None
+
+    @override
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> NoReturn:
+        key = f"the key '{key_id_of(payload)}'" if is_encrypted(payload) else "a key that is none of ours"
+        raise UnreadablePayloadError(f"a payload is encrypted with {key}, and PAYLOAD_ENCRYPTION_KEYS is not set")
+
+
 class _Converter(CompositePayloadConverter):
     def __init__(self) -> None:
         super().__init__(
             *(
                 _WithoutNulls() if isinstance(converter, JSONPlainPayloadConverter) else converter
                 for converter in DefaultPayloadConverter.default_encoding_payload_converters
-            )
+            ),
+            _StillEncrypted(),
         )
 
 
 DATA_CONVERTER = replace(pydantic_data_converter, payload_converter_class=_Converter)
-"""Used by clients, workers and the replayer alike: a history can only be read as it was written."""
+"""Without encryption."""
+
+
+def data_converter(encryption_keys: Mapping[str, SecretStr]) -> DataConverter:
+    """Return how payloads are written and read, by clients, workers and the replayer alike.
+
+    With keys they are encrypted, and so are the messages and stack traces of failures.
+    """
+    if not encryption_keys:
+        return DATA_CONVERTER
+    return replace(
+        DATA_CONVERTER,
+        payload_codec=PayloadEncryption(encryption_keys),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )

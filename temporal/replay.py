@@ -3,17 +3,24 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHistory
+from temporalio.converter import DataConverter, DefaultFailureConverter
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
 from core.orchestrator.errors import ConfigurationError, UnknownResourceError, WorkflowServiceUnavailableError
+from temporal.encryption import UnreadablePayloadError, is_encrypted
 from temporal.payloads import DATA_CONVERTER
+from temporal.reasons import reason
 
 _MESSAGE = re.compile(r'message: "((?:[^"\\]|\\.)*)"')
 
@@ -29,10 +36,19 @@ class Replayed:
     """What differs; None when the code of today goes the same way."""
 
 
-async def replay(workflows: Sequence[type], histories: AsyncIterator[WorkflowHistory]) -> AsyncIterator[Replayed]:
-    """Replay histories one by one."""
-    replayer = Replayer(workflows=workflows, data_converter=DATA_CONVERTER)
+async def replay(
+    workflows: Sequence[type], histories: AsyncIterator[WorkflowHistory], converter: DataConverter = DATA_CONVERTER
+) -> AsyncIterator[Replayed]:
+    """Replay histories one by one, read with `converter`.
+
+    Raises:
+        ConfigurationError: a history is encrypted with a key that the converter does not have.
+    """
+    # What differs is told in our words, whether or not workers write their failures encrypted.
+    legible = replace(converter, failure_converter_class=DefaultFailureConverter)
+    replayer = Replayer(workflows=workflows, data_converter=legible, runtime=_quiet())
     async for history in histories:
+        await _check_readable(history, legible)
         failure = None
         # Where no task is completed there is nothing to compare, and the SDK's replayer panics and never comes back.
         if any(event.HasField("workflow_task_completed_event_attributes") for event in history.events):
@@ -43,6 +59,19 @@ async def replay(workflows: Sequence[type], histories: AsyncIterator[WorkflowHis
             events=len(history.events),
             difference=None if failure is None else _in_words(failure),
         )
+
+
+async def count_of(client: Client, query: str) -> int:
+    """Return how many runs a visibility query finds.
+
+    Raises:
+        ConfigurationError: the query is wrong.
+        WorkflowServiceUnavailableError: Temporal did not answer.
+    """
+    try:
+        return (await client.count_workflows(query)).count
+    except (RPCError, RuntimeError) as error:
+        raise _translated(error, query) from error
 
 
 async def history_of(client: Client, workflow_id: str) -> AsyncIterator[WorkflowHistory]:
@@ -88,6 +117,35 @@ async def history_in(path: Path) -> AsyncIterator[WorkflowHistory]:
     yield history
 
 
+@cache
+def _quiet() -> Runtime:
+    """Return a runtime that keeps its words to itself: by default the SDK prints each difference at length."""
+    return Runtime(telemetry=TelemetryConfig(logging=None))
+
+
+async def _check_readable(history: WorkflowHistory, converter: DataConverter) -> None:
+    """Return if every payload can be read: one that cannot is a matter of the keys, and no difference."""
+    sealed = [payload for event in history.events for payload in _payloads_in(event) if is_encrypted(payload)]
+    try:
+        for payload in sealed:
+            await converter.decode([payload])
+    except UnreadablePayloadError as error:
+        raise ConfigurationError(f"{history.workflow_id} cannot be read: {error}") from error
+
+
+def _payloads_in(message: Message) -> Iterator[Payload]:
+    if isinstance(message, Payload):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        parts = value.values() if field.message_type.GetOptions().map_entry else value if field.is_repeated else [value]
+        for part in parts:
+            if isinstance(part, Message):  # the values of some maps are plain
+                yield from _payloads_in(part)
+
+
 def _in_words(failure: Exception) -> str:
     """Return the messages of a failure, which the SDK prints as the fields of a structure, stack traces and all."""
     messages = [message.replace("\\n", " ") for message in _MESSAGE.findall(str(failure))]
@@ -101,4 +159,4 @@ def _translated(error: RPCError | RuntimeError, what: str) -> Exception:
         case RPCError(status=RPCStatusCode.INVALID_ARGUMENT):
             return ConfigurationError(f"Temporal refuses the query: {error.message}")
         case _:  # a RuntimeError is what a connection that cannot be made comes as
-            return WorkflowServiceUnavailableError(f"Temporal did not answer: {error}")
+            return WorkflowServiceUnavailableError(f"Temporal did not answer: {reason(error)}")

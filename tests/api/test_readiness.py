@@ -3,9 +3,18 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.deployment.v1 import WorkerDeploymentOptions, WorkerDeploymentVersion
+from temporalio.api.enums.v1 import WorkerVersioningMode
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueueVersioningInfo
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
 
+from api.readiness import ReadinessCheck
+from tests.api.house import House
 from tests.api.talk import CHAT, DIRECT, assert_problem, post
 from tests.harness import System, free_port
 
@@ -71,3 +80,56 @@ async def test_without_temporal_nothing_hangs(own_system: System, dead_temporal:
     assert time.monotonic() - began < 5
     assert [response.status_code for response in (view, waited, explained, transcript, usage)] == [200] * 5
     assert view.json()["status"] == waited.json()["status"] == "queued"
+
+
+SET_CURRENT = "temporal worker deployment set-current-version --deployment-name ours --build-id"
+
+
+class Told:
+    """A Temporal that tells this of its workers, and nothing else."""
+
+    namespace = "default"
+
+    def __init__(self, response: DescribeTaskQueueResponse) -> None:
+        self.workflow_service = self
+        self._response = response
+
+    async def describe_task_queue(self, *_: Any, **__: Any) -> DescribeTaskQueueResponse:
+        return self._response
+
+
+def polling(build: str | None, seconds_ago: float = 1) -> PollerInfo:
+    """A worker of a build, or one that has no version."""
+    options = WorkerDeploymentOptions(
+        deployment_name="ours",
+        build_id=build or "a hash of its code",
+        worker_versioning_mode=WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+        if build
+        else WorkerVersioningMode.WORKER_VERSIONING_MODE_UNVERSIONED,
+    )
+    polled = Timestamp()
+    polled.FromDatetime(datetime.now(UTC) - timedelta(seconds=seconds_ago))
+    return PollerInfo(deployment_options=options, last_access_time=polled)
+
+
+@pytest.mark.parametrize(
+    ("current", "pollers", "told"),
+    [
+        (None, [polling(None)], "ok"),
+        (None, [polling(None), polling("2")], "ok"),
+        (None, [polling("2")], f"no build of deployment 'ours' is current, so nothing would be begun: {SET_CURRENT} 2"),
+        (None, [polling(None, 100), polling("2")], "no build of deployment 'ours' is current"),
+        ("1", [polling("1"), polling("2")], "ok"),
+        ("1", [polling("2"), polling(None)], "build '1' of deployment 'ours' is current, and no worker of it polls: "),
+        ("1", [polling("1", 100), polling("2")], "build '1' of deployment 'ours' is current, and no worker of it"),
+        ("1", [polling("1", 100)], "no worker polls the task queue 'queue'"),
+    ],
+)  # fmt: skip
+async def test_it_is_ready_where_workers_get_what_is_begun(
+    house: House, current: str | None, pollers: list[PollerInfo], told: str
+) -> None:
+    version = None if current is None else WorkerDeploymentVersion(deployment_name="ours", build_id=current)
+    routing = TaskQueueVersioningInfo(current_deployment_version=version)
+    client: Any = Told(DescribeTaskQueueResponse(pollers=pollers, versioning_info=routing))
+    found = await ReadinessCheck(client, house.application.database, "queue").check()
+    assert found["worker"] == told if told == "ok" else found["worker"].startswith(told)

@@ -10,6 +10,7 @@ from core.orchestrator.config import Settings
 from core.orchestrator.errors import ConfigurationError, WorkflowServiceUnavailableError
 from temporal.client import connect
 from tests.harness import free_port
+from tests.temporal.keys import keys
 
 
 def settings(**values: Any) -> Settings:
@@ -36,8 +37,24 @@ async def test_the_namespace_comes_from_the_standard_variable(
 
 async def test_a_server_that_does_not_answer_is_named() -> None:
     address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(WorkflowServiceUnavailableError, match=f"Temporal at {address} did not answer"):
+    with pytest.raises(WorkflowServiceUnavailableError) as failure:
         await connect(settings(TEMPORAL_ADDRESS=address))
+    assert str(failure.value) == f"Temporal at {address} did not answer: Connection refused"
+
+
+async def test_a_server_that_speaks_no_tls_is_told_in_few_words(
+    temporal_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_TLS", "true")
+    with pytest.raises(WorkflowServiceUnavailableError) as failure:
+        await connect(settings(TEMPORAL_ADDRESS=temporal_address))
+    assert str(failure.value) == f"Temporal at {temporal_address} did not answer: InvalidMessage(InvalidContentType)"
+
+
+async def test_with_keys_what_is_written_is_encrypted(temporal_address: str) -> None:
+    client = await connect(settings(TEMPORAL_ADDRESS=temporal_address, PAYLOAD_ENCRYPTION_KEYS=keys("a")), lazy=True)
+    [payload] = await client.data_converter.encode(["a word"])
+    assert payload.metadata["encoding"] == b"binary/encrypted"
 
 
 async def test_a_lazy_connection_needs_no_server_yet() -> None:

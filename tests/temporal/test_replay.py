@@ -11,7 +11,7 @@ from core.orchestrator.config import Settings
 from core.orchestrator.contracts import INTERACTION_WORKFLOW
 from core.orchestrator.errors import ConfigurationError, UnknownResourceError, WorkflowServiceUnavailableError
 from temporal.client import connect
-from temporal.replay import histories_of, history_in, history_of, replay
+from temporal.replay import count_of, histories_of, history_in, history_of, replay
 from tests.harness import free_port
 from tests.workflows.steps import Steps, answer
 from workflows.all import WORKFLOWS
@@ -65,10 +65,13 @@ async def test_a_query_that_is_none_is_refused_with_the_reason(temporal: Client)
 async def test_without_temporal_that_is_what_is_said() -> None:
     settings = Settings(_env_file=None, TEMPORAL_ADDRESS=f"127.0.0.1:{free_port()}")
     client = await connect(settings, lazy=True)
-    with pytest.raises(WorkflowServiceUnavailableError):
+    told = "^Temporal did not answer: Connection refused$"
+    with pytest.raises(WorkflowServiceUnavailableError, match=told):
         [history async for history in history_of(client, "interaction-any")]
-    with pytest.raises(WorkflowServiceUnavailableError):
+    with pytest.raises(WorkflowServiceUnavailableError, match=told):
         [history async for history in histories_of(client, "Fallbacks > 0")]
+    with pytest.raises(WorkflowServiceUnavailableError, match=told):
+        await count_of(client, "Fallbacks > 0")
 
 
 @pytest.mark.parametrize(

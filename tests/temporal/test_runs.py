@@ -10,7 +10,7 @@ from core.orchestrator.contracts import CompletionRequest, InteractionRequest, w
 from core.orchestrator.errors import WorkflowServiceUnavailableError
 from core.orchestrator.runs import RunState
 from temporal.client import connect
-from temporal.runs import WorkflowRuns
+from temporal.runs import WorkflowRuns, share_of
 from tests.harness import free_port
 from tests.workflows.steps import Steps, answer
 
@@ -121,3 +121,11 @@ async def test_without_temporal_nobody_is_taken_for_gone_and_no_end_fails(nowher
             await ask("interaction-somebody")
     await nowhere.free_place("interaction-somebody")
     await nowhere.reconcile("somebody")
+
+
+def test_each_user_has_a_share_of_its_own_under_a_name_that_the_server_takes() -> None:
+    users = ["ada", "eve", "x" * 128, "x" * 127 + "y", "ü" * 128]
+    names = [share_of(user).fairness_key or "" for user in users]
+    assert len(set(names)) == len(users)
+    assert all(0 < len(name.encode()) <= 64 for name in names)
+    assert "ada" not in names[0]

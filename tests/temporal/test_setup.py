@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from core.orchestrator.errors import ConfigurationError, WorkflowServiceUnavailableError
 from temporal.search_attributes import SEARCH_ATTRIBUTES
-from temporal.setup import check_namespace, prepare_namespace
+from temporal.setup import check_namespace, make_namespace, prepare_namespace
 from tests.harness import Process, System
 
 MONTH = timedelta(days=30)
@@ -105,3 +105,19 @@ async def test_a_namespace_that_does_not_exist_is_told(temporal: Client) -> None
     nowhere = await Client.connect(temporal.service_client.config.target_host, namespace="no-such-namespace")
     with pytest.raises(WorkflowServiceUnavailableError, match="no-such-namespace"):
         await prepare_namespace(nowhere, MONTH)
+
+
+async def test_on_a_fresh_cluster_the_namespace_is_made_once(temporal: Client) -> None:
+    missing = await Client.connect(temporal.service_client.config.target_host, namespace=f"missing-{uuid4()}")
+    assert await make_namespace(missing, MONTH) == ["made"]
+    assert await make_namespace(missing, MONTH) == []
+    assert await prepare_namespace(missing, MONTH) == [f"search attribute {name} added" for name in SEARCH_ATTRIBUTES]
+    await check_namespace(missing)
+
+
+async def test_setup_makes_the_namespace_that_is_missing(own_system: System) -> None:
+    namespace = f"missing-{uuid4()}"
+    code, output = await own_system.command("setup", TEMPORAL_NAMESPACE=namespace)
+    assert code == 0, output
+    assert f"namespace {namespace}: made" in output
+    await own_system.start_worker(TEMPORAL_NAMESPACE=namespace)
