@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
@@ -16,11 +18,17 @@ from core.orchestrator.contracts import InteractionView
 from core.orchestrator.errors import (
     ErrorType,
     IdempotencyConflictError,
+    KeyRequiredError,
+    NotAllowedError,
+    NotNowError,
     OrchestratorError,
+    OverloadedError,
+    RateLimitedError,
     SessionBusyError,
     SessionErasingError,
     SessionOwnershipError,
     StorageUnavailableError,
+    TooManyOpenError,
     UnknownResourceError,
     WorkflowServiceUnavailableError,
 )
@@ -52,11 +60,16 @@ _FAILED_STATUS: dict[ErrorType, HTTPStatus] = {
 """Every other kind means that no model was available: 503."""
 
 _REFUSED: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    KeyRequiredError: (HTTPStatus.UNAUTHORIZED, "unauthorized"),
+    NotAllowedError: (HTTPStatus.FORBIDDEN, "forbidden"),
     UnknownResourceError: (HTTPStatus.NOT_FOUND, "not_found"),
     SessionOwnershipError: (HTTPStatus.FORBIDDEN, "forbidden"),
     SessionBusyError: (HTTPStatus.CONFLICT, "session_busy"),
     SessionErasingError: (HTTPStatus.CONFLICT, "session_erasing"),
     IdempotencyConflictError: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_conflict"),
+    RateLimitedError: (HTTPStatus.TOO_MANY_REQUESTS, "rate_limited"),
+    TooManyOpenError: (HTTPStatus.TOO_MANY_REQUESTS, "too_many_open"),
+    OverloadedError: (HTTPStatus.SERVICE_UNAVAILABLE, "overloaded"),
 }
 """What a client asked for and cannot have, in the error's own words."""
 
@@ -134,6 +147,11 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+async def problem_response(request: Request, error: OrchestratorError) -> Response:
+    """Return an error that was raised before any handler could see it."""
+    return await _domain(request, error)
+
+
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
     errors = [
@@ -155,7 +173,8 @@ async def _domain(request: Request, error: Exception) -> JSONResponse:
     if refused := _REFUSED.get(type(error)):
         status, kind = refused
         busy_with = error.interaction_id if isinstance(error, SessionBusyError) else None
-        return _problem(request, status, str(error), kind, interaction_id=busy_with)
+        wait = {"Retry-After": _whole_seconds(error.retry_after)} if isinstance(error, NotNowError) else None
+        return _problem(request, status, str(error), kind, interaction_id=busy_with, headers=wait)
     match error:
         case StorageUnavailableError():
             logger.error("%s", error)
@@ -200,9 +219,15 @@ def _problem(
     all_headers = dict(headers or {})
     if interaction_id is not None:
         all_headers["X-Interaction-Id"] = interaction_id
+    if status == HTTPStatus.UNAUTHORIZED:
+        all_headers["WWW-Authenticate"] = "Bearer"
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        all_headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+        all_headers.setdefault("Retry-After", str(_RETRY_AFTER_SECONDS))
     return JSONResponse(body.model_dump(exclude_none=True), status, all_headers, media_type=MEDIA_TYPE)
+
+
+def _whole_seconds(wait: timedelta) -> str:
+    return str(max(1, ceil(wait.total_seconds())))
 
 
 def _path(location: tuple[str | int, ...]) -> str:

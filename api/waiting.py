@@ -53,6 +53,7 @@ class Wait:
 
     def __init__(self, watch: Watch, rhythm: _Rhythm, *, resumable: bool) -> None:
         """Be woken by `watch`; any look will do for the first of one that is resumable."""
+        self.resumable = resumable
         self._watch = watch
         self._rhythm = rhythm
         self._began = monotonic()
@@ -180,6 +181,20 @@ class Waits:
         for lookout in self._lookouts.values():
             for wait in lookout.waits:
                 wait.wake()
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return sum(wait.resumable for wait in self._open)
+
+    @property
+    def callers(self) -> int:
+        """How many wait for an end."""
+        return len(self._open) - self.streams
+
+    @property
+    def _open(self) -> list[Wait]:
+        return [wait for lookout in self._lookouts.values() for wait in lookout.waits]
 
     def anybody_on(self, interaction_id: str) -> bool:
         """Return whether somebody waits for an interaction, or streams it."""

@@ -5,6 +5,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from core.orchestrator.access.caller import Scope
+from core.orchestrator.access.keys import NewKey, create_key
 from core.orchestrator.config import Settings
 
 _TIMEOUT_SECONDS = 120
@@ -13,12 +15,20 @@ _SESSION = "first-steps"
 _MESSAGE = "Hello! Who are you, and do you remember me?"
 
 
-async def show_first_interaction(settings: Settings, ui_url: str | None, console: Console) -> None:
-    """Send a message, print the reply and what can be done next."""
+def make_guest() -> NewKey:
+    """Return a key for the first interaction alone, for a service that asks for keys; nobody is told it."""
+    return create_key("first-interaction", frozenset({Scope.INTERACT}), _USER)
+
+
+async def show_first_interaction(
+    settings: Settings, ui_url: str | None, console: Console, guest: NewKey | None
+) -> None:
+    """Send a message, with the key of a guest where keys are asked for; print the reply and what can be done next."""
     url = f"http://{settings.API_HOST}:{settings.API_PORT}"
     console.print(f"\n[dim]POST {url}/api/llm/interact[/dim]  {_MESSAGE}", soft_wrap=True)
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS) as client:
+        headers = {"Authorization": f"Bearer {guest.key}"} if guest else {}
+        async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS, headers=headers) as client:
             response = await client.post(
                 "/api/llm/interact", json={"message": _MESSAGE, "user_id": _USER, "session_id": _SESSION}
             )
@@ -35,17 +45,20 @@ async def show_first_interaction(settings: Settings, ui_url: str | None, console
     talk = f'{{"message": "Tell me a story", "user_id": "{_USER}", "session_id": "{_SESSION}"}}'
     client_url = "" if Settings.model_fields["API_PORT"].default == settings.API_PORT else f" --url {url}"
     by_client = f"python core/orchestrator/examples/llm_client.py{client_url} --message 'Tell me a story'"
+    curl = 'curl -H "Authorization: Bearer $ORCHESTRATOR_API_KEY"' if guest else "curl"
     next_steps = {
         "this very run": f"{ui_url}/namespaces/default/workflows/{answer['workflow_id']}"
         if ui_url
         else f"temporal workflow show --workflow-id {answer['workflow_id']}",
         "API docs": f"{url}/docs",
-        "why this reply": f"curl {url}/api/llm/interactions/{answer['interaction_id']}/explain",
-        "talk by curl": f"curl {url}/api/llm/interact -H 'content-type: application/json' -d '{talk}'",
+        "why this reply": f"{curl} {url}/api/llm/interactions/{answer['interaction_id']}/explain",
+        "talk by curl": f"{curl} {url}/api/llm/interact -H 'content-type: application/json' -d '{talk}'",
         "talk by client": f"{by_client} --persona-id sophia --stream",
         "chat": f".venv/bin/orchestrator chat{client_url}",
         "see a fallback": f"{by_client} --model standin/down --fallback-model openai/gpt-4o",
     }
     console.print("\n[bold]What to try next[/bold]")
+    if guest:
+        console.print("  with a key of any user in ORCHESTRATOR_API_KEY: `orchestrator keys create` makes one")
     for what, how in next_steps.items():
         console.print(f"  [cyan]{what:<15}[/cyan]{how}", soft_wrap=True, highlight=False)

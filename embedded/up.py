@@ -9,16 +9,18 @@ from temporalio.client import Client
 
 from api.app import create_app
 from api.server import serve
+from core.orchestrator.access.keys import KeyRing
 from core.orchestrator.application import Application, register_openrouter, start_application
 from core.orchestrator.config import Settings
 from core.orchestrator.processes import stop_requested
 from embedded.children import Children
-from embedded.first_interaction import show_first_interaction
+from embedded.first_interaction import make_guest, show_first_interaction
 from embedded.ports import check_port_is_free
 from embedded.standin_server import start_standin
 from embedded.temporal_server import HOST, start_temporal
 from temporal.client import connect
 from temporal.setup import prepare_namespace
+from temporal.telemetry import telemetry
 from worker import build_worker, looking_back, running
 
 _ANY_KEY = "none"
@@ -38,6 +40,7 @@ async def up(settings: Settings, console: Console, *, hello: bool) -> None:
         ChildFailedError: Temporal or the stand-in did not start, or ended; nothing is left running.
         WorkflowServiceUnavailableError: the Temporal at TEMPORAL_ADDRESS does not answer.
     """
+    settings = _for_one_machine(settings)
     stop = stop_requested()
     children = Children(settings.DATA_DIR)
     for name in children.take_over():
@@ -51,16 +54,17 @@ async def up(settings: Settings, console: Console, *, hello: bool) -> None:
 
 
 async def _run(settings: Settings, console: Console, children: Children, stop: asyncio.Event, *, hello: bool) -> None:
-    application = await start_application(settings)
+    application = await start_application(settings, embedded=True)
     try:
         if settings.OPENROUTER_API_KEY is None:
             await _use_standin(settings, console, children)
-        client = await _temporal(settings, console, children)
-        watching = asyncio.create_task(_stop_without(children, stop))
-        try:
-            await _serve(application, client, console, stop, hello=hello)
-        finally:
-            watching.cancel()
+        async with telemetry(application):
+            client = await _temporal(settings, console, children)
+            watching = asyncio.create_task(_stop_without(children, stop))
+            try:
+                await _serve(application, client, console, stop, hello=hello)
+            finally:
+                watching.cancel()
         children.check()
     finally:
         await application.close()
@@ -109,7 +113,9 @@ async def _serve(
         application.trimmer.kept_trimmed(),
     ):
         console.print(f"[green]✓[/green] worker on task queue '{settings.TASK_QUEUE}'")
-        front = create_app(application, client)
+        guest = make_guest() if hello and application.keys else None
+        keys = KeyRing([*application.keys, guest.entry]) if guest is not None else application.keys
+        front = create_app(application, client, keys)
         serving = asyncio.create_task(serve(front, settings, stop=stop, grace=grace, ready=ready))
         listening = asyncio.create_task(ready.wait())
         await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
@@ -119,7 +125,7 @@ async def _serve(
             console.print(f"[green]✓[/green] API at {url} and its docs at {url}/docs")
             if hello and not stop.is_set():
                 ui_url = _ui_url(settings) if settings.TEMPORAL_ADDRESS is None else None
-                await show_first_interaction(settings, ui_url, console)
+                await show_first_interaction(settings, ui_url, console, guest)
             console.print("\nCtrl-C stops everything; conversations are kept.")
         telling = asyncio.create_task(_tell_stopping(stop, console, grace))
         try:
@@ -133,6 +139,19 @@ async def _tell_stopping(stop: asyncio.Event, console: Console, grace: timedelta
     console.print(
         f"stopping … replies under way may take up to {grace.total_seconds():g} seconds; Ctrl-C again cuts them off"
     )
+
+
+def _for_one_machine(settings: Settings) -> Settings:
+    """Return the settings with what goes without saying here.
+
+    All runs as one build, begun and ended together: there is nothing to be current, or to wait for. And where payloads
+    are encrypted, the UI of our own Temporal may show them.
+    """
+    update: dict[str, object] = {"WORKER_DEPLOYMENT_NAME": None, "WORKER_BUILD_ID": None}
+    if settings.TEMPORAL_ADDRESS is None:
+        ours = [f"http://{host}:{settings.TEMPORAL_UI_PORT}" for host in (HOST, "localhost")]
+        update["CODEC_ORIGINS"] = [*settings.CODEC_ORIGINS, *ours]
+    return settings.model_copy(update=update)
 
 
 def _check_ports(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from embedded.children import Children
 from embedded.temporal_server import start_temporal
 from standin import StandIn
 from tests.harness import FORKS, System, free_port
+from tests.postgres import PostgresServer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +25,17 @@ async def forks() -> AsyncIterator[None]:
     """What workers and APIs are forks of ends with the test run."""
     yield
     await FORKS.end()
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[PostgresServer]:
+    """A PostgreSQL server for the whole test run; a test that stops it starts it again."""
+    server = PostgresServer()
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.end()
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,8 @@ _SETTINGS = {
     "autovacuum": "off",
     "max_connections": "200",
 }
-_CLEAR = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
+CLEAR = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
+"""Empties every table of ours: it costs a tenth of a new database."""
 
 
 class PostgresServer:
@@ -71,17 +72,7 @@ class PostgresServer:
         """Start it on the data and the port it had before; return when it answers."""
         if not self._data.exists():
             await asyncio.to_thread(self._make)
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        command = [self._binaries / "postgres", "-D", self._data, "-p", self.port, *settings]
-        self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", _SUPERVISE, "sh", str(self._home), *map(str, command)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-            **self._as_user(),
-        )
+        self._shell = self._spawn()
         assert self._shell.stdout is not None
         self._postmaster = psutil.Process(int(await asyncio.to_thread(self._shell.stdout.readline)))
         while not await self._answers():
@@ -140,10 +131,6 @@ class PostgresServer:
         await self.execute(f"CREATE DATABASE {name} TEMPLATE {self._migrated} STRATEGY FILE_COPY")
         return self._url_of(name)
 
-    async def clear(self, url: str) -> None:
-        """Delete all that a test has written: it costs a tenth of a new database."""
-        await self.execute(_CLEAR, url=url)
-
     async def cut_connections(self, url: str) -> None:
         """End every connection to a database, as an operator would."""
         name = url.rpartition("/")[2]
@@ -158,7 +145,9 @@ class PostgresServer:
         installed = Path(spec.origin).with_name("pginstall18")
         if self._user is not None:
             shutil.chown(self._home, self._user)
-            seen = subprocess.run(["/usr/bin/test", "-r", installed / "bin" / "postgres"], check=False, **self._as_user())
+            seen = subprocess.run(
+                ["/usr/bin/test", "-r", installed / "bin" / "postgres"], check=False, **self._as_user()
+            )
             if seen.returncode:
                 installed = shutil.copytree(installed, self._home / "installed")
         return installed / "bin"
@@ -167,6 +156,19 @@ class PostgresServer:
         if self._user is None:
             return {}
         return {"user": self._user, "group": pwd.getpwnam(self._user).pw_gid, "extra_groups": []}
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        command = [self._binaries / "postgres", "-D", self._data, "-p", self.port, *settings]
+        return subprocess.Popen(
+            ["/bin/sh", "-c", _SUPERVISE, "sh", str(self._home), *map(str, command)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            **self._as_user(),
+        )
 
     def _make(self) -> None:
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, partial
 
+from core.orchestrator.access.keys import KeyRing
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.formatter import check_formatters
 from core.orchestrator.agents.selection import agents
@@ -19,8 +20,10 @@ from core.orchestrator.contracts import DEFAULT_PROVIDER
 from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.events import EventBus, events
 from core.orchestrator.interactions.erasing import Erasure
+from core.orchestrator.interactions.limits import Allowance, Limits
 from core.orchestrator.interactions.listing import InteractionLists
 from core.orchestrator.interactions.results import Results
+from core.orchestrator.interactions.room import Room
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.logs import configure_logging, log_events
@@ -39,6 +42,12 @@ from core.orchestrator.registry import Registry
 from core.orchestrator.replies.trimming import ReplyLogTrimmer
 from core.orchestrator.runs import Runs
 from core.orchestrator.storage.database import Database, open_database
+from core.orchestrator.telemetry import names
+from core.orchestrator.telemetry.calls import CallTelemetry
+from core.orchestrator.telemetry.counting import InteractionCounter
+from core.orchestrator.telemetry.labels import ModelLabel, PersonaLabel
+from core.orchestrator.telemetry.metrics import Metrics
+from core.orchestrator.telemetry.tracing import name_trace, tracer, tracing_is_wanted
 from core.orchestrator.usage import UsageReports
 
 logger = logging.getLogger(__name__)
@@ -54,11 +63,33 @@ class Application:
     providers: Registry[LLMProvider] = field(default_factory=lambda: llm_providers)
     agents: Registry[Agent] = field(default_factory=lambda: agents)
     events: EventBus = field(default_factory=lambda: events)
+    metrics: Metrics = field(default_factory=Metrics)
+    is_traced: bool = False
+    """Spans are made: whoever started the process has seen to it that they are sent."""
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """Who may use the API."""
+        return KeyRing.parse(self.settings.API_KEYS)
 
     @property
     def store(self) -> InteractionStore:
         """The interactions."""
         return InteractionStore(self.database)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """How many interactions are let in."""
+        settings = self.settings
+        return Limits(
+            Allowance(
+                open_in_all=settings.OPEN_INTERACTIONS_LIMIT,
+                open_per_user=settings.OPEN_INTERACTIONS_LIMIT_PER_USER,
+                open_per_key=settings.OPEN_INTERACTIONS_LIMIT_PER_KEY,
+                per_minute_and_user=settings.INTERACTIONS_PER_MINUTE_PER_USER,
+                per_minute_and_key=settings.INTERACTIONS_PER_MINUTE_PER_KEY,
+            )
+        )
 
     @property
     def interaction_lists(self) -> InteractionLists:
@@ -119,6 +150,26 @@ class Application:
         """How much of a conversation is remembered."""
         return MemoryBudget(self.settings.MEMORY_TOKEN_BUDGET, self.planner, self.personas)
 
+    @cached_property
+    def model_label(self) -> ModelLabel:
+        """Under which names models are counted."""
+        names = [self.settings.DEFAULT_LLM_MODEL, *self.settings.LLM_FALLBACK_MODELS]
+        for persona in self.personas:
+            names += [*([persona.model] if persona.model else []), *(persona.fallback_models or [])]
+        names += [name.partition(":")[2] for name in names]  # such as `ollama:llama3`, whose provider stands beside it
+        return ModelLabel(self.catalogue.find, [name for name in names if name])
+
+    @cached_property
+    def counter(self) -> InteractionCounter:
+        """Counts interactions."""
+        personas = PersonaLabel([persona.id for persona in self.personas])
+        return InteractionCounter(self.metrics, self.model_label, personas)
+
+    @cached_property
+    def call_telemetry(self) -> CallTelemetry:
+        """Measures calls to models."""
+        return CallTelemetry(self.metrics, self.model_label, self.counter, tracer() if self.is_traced else None)
+
     @property
     def usage(self) -> UsageReports:
         """What was used and what it cost."""
@@ -138,11 +189,15 @@ class Application:
 
     def reconciliation(self, runs: Runs) -> Reconciliation:
         """What broken calls cost in the end; the looking up is repeated through `runs`."""
-        return Reconciliation(self.database, self.providers, runs)
+        return Reconciliation(self.database, self.providers, runs, settled=self.counter.settled)
 
     def settlement(self, runs: Runs) -> Settlement:
         """What becomes of interactions whose workflow is gone."""
         return Settlement(self.store, self.ledger, self.results(runs), runs)
+
+    def room(self, runs: Runs) -> Room:
+        """Makes room behind the limits."""
+        return Room(self.database, self.settlement(runs))
 
     def erasure(self, runs: Runs) -> Erasure:
         """Erases sessions and users, and their histories through `runs`."""
@@ -158,14 +213,19 @@ class Application:
         await self.database.close()
 
 
-async def start_application(settings: Settings) -> Application:
-    """Assemble the domain and bring the database's schema up to date.
+async def start_application(settings: Settings, *, embedded: bool = False) -> Application:
+    """Assemble the domain, and make sure that the database's schema is up to date.
+
+    Args:
+        settings: as they are.
+        embedded: everything runs in this one process, which may bring any database's schema up to date by itself.
 
     Raises:
-        ConfigurationError: a setting, a plugin or a persona is wrong.
+        ConfigurationError: a setting, a plugin or a persona is wrong, or the schema is not up to date.
         StorageUnavailableError: the database did not answer.
     """
-    configure_logging(settings.LOG_LEVEL, settings.secrets)
+    is_traced = tracing_is_wanted()
+    configure_logging(settings.LOG_LEVEL, settings.secrets, [name_trace] if is_traced else [])
     register_openrouter(settings)
     register_further_providers(settings)
     load_plugins(settings.PLUGINS)
@@ -176,13 +236,16 @@ async def start_application(settings: Settings) -> Application:
             f"DEFAULT_PERSONA_ID: there is no persona '{settings.DEFAULT_PERSONA_ID}' in {settings.PERSONAS_DIR}"
         )
     check_formatters(personas)
-    database = open_database(settings.database_path)
+    database = open_database(settings.database, connections=settings.DATABASE_CONNECTIONS)
     try:
-        await database.migrate()
+        await database.prepare(alone=embedded)
     except BaseException:
         await database.close()
         raise
-    return Application(settings=settings, database=database, personas=personas)
+    application = Application(settings=settings, database=database, personas=personas, is_traced=is_traced)
+    application.counter.listen(events)
+    application.metrics.observe(names.DATABASE_CONNECTIONS, lambda: [(database.connections_in_use, {})])
+    return application
 
 
 def register_openrouter(settings: Settings) -> None:

@@ -24,6 +24,7 @@ from core.orchestrator.setting_types import (
     Seconds,
     what_is_wrong_with,
 )
+from core.orchestrator.storage.address import passwords_in, place_of, what_is_wrong_with_database
 
 
 class Settings(BaseSettings):
@@ -75,8 +76,8 @@ class Settings(BaseSettings):
     """Estimated tokens of earlier messages that a prompt may hold."""
     DATA_DIR: Path = Path(".orchestrator")
     """Databases and process records; created when missing."""
-    DATABASE_URL: str | None = None
-    """`sqlite:///PATH`; by default a file in `DATA_DIR`."""
+    DATABASE_URL: SecretStr | None = None
+    """`sqlite:///PATH`, or `postgresql://USER:PASSWORD@HOST/NAME`; by default a file in `DATA_DIR`."""
     DATABASE_CONNECTIONS: Annotated[int, Field(ge=2, le=1000)] = 16
     """At most so many connections to the database are open in one process, beside the one that follows others."""
     TASK_QUEUE: Annotated[str, Field(min_length=1, max_length=200)] = "interactions"
@@ -145,23 +146,23 @@ class Settings(BaseSettings):
 
     @field_validator("DATABASE_URL")
     @classmethod
-    def _is_sqlite(cls, value: str | None) -> str | None:
-        if value is not None and (not value.startswith("sqlite:///") or value in ("sqlite:///", "sqlite:///:memory:")):
-            raise ValueError("must be sqlite:///PATH: processes share the file")
+    def _is_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (wrong := what_is_wrong_with_database(value.get_secret_value())):
+            raise ValueError(wrong)
         return value
 
     @property
-    def database_path(self) -> Path:
-        """Where the SQLite database lies."""
+    def database(self) -> Path | str:
+        """Where the database is: a SQLite file, or the address of a PostgreSQL database, which is a secret."""
         if self.DATABASE_URL is None:
             return self.DATA_DIR / "orchestrator.db"
-        return Path(self.DATABASE_URL.removeprefix("sqlite:///"))
+        return place_of(self.DATABASE_URL.get_secret_value())
 
     @property
     def secrets(self) -> list[str]:
         """Every value that must never be shown."""
         keys = [self.OPENROUTER_API_KEY, *self.LLM_PROVIDER_KEYS.values(), *self.PAYLOAD_ENCRYPTION_KEYS.values()]
-        return [key.get_secret_value() for key in keys if key is not None]
+        return [*(key.get_secret_value() for key in keys if key is not None), *passwords_in(self.database)]
 
     @property
     def first_token_timeout(self) -> timedelta:

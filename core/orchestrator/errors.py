@@ -2,11 +2,17 @@
 
 OrchestratorError
 ├── ConfigurationError              mend a setting, a persona file or a plugin, then start again
+├── KeyRequiredError                send an API key that the service knows
+├── NotAllowedError                 use a key that may do this
 ├── UnknownResourceError            ask for something that exists
 ├── SessionOwnershipError           use a session of your own
 ├── SessionBusyError                wait for the session's earlier turn, or send with another strategy
 ├── SessionErasingError             wait until the session is erased: then its id is free
 ├── IdempotencyConflictError        use a key of its own for each request
+├── NotNowError                     send the same again after `retry_after`
+│   ├── RateLimitedError                   and begin fewer interactions within a minute
+│   ├── TooManyOpenError                   or when one of your own has ended
+│   └── OverloadedError                    or when the service has less to do
 ├── StorageUnavailableError         try again when the database answers
 ├── WorkflowServiceUnavailableError try again when Temporal answers
 ├── PromptError                     mend the agent, formatter or persona template that failed
@@ -35,6 +41,17 @@ class OrchestratorError(Exception):
 
 class ConfigurationError(OrchestratorError):
     """A setting, persona file or plugin is wrong. The message is one line that says where."""
+
+
+class KeyRequiredError(OrchestratorError):
+    """A request came without an API key, or with none that is known; which of both is not told."""
+
+    def __init__(self) -> None:
+        super().__init__("send a key of this service: Authorization: Bearer KEY")
+
+
+class NotAllowedError(OrchestratorError):
+    """The key does not allow this, or is another user's."""
 
 
 class UnknownResourceError(OrchestratorError):
@@ -68,6 +85,35 @@ class SessionErasingError(OrchestratorError):
 
 class IdempotencyConflictError(OrchestratorError):
     """The same user sent another request under the same idempotency key."""
+
+
+class NotNowError(OrchestratorError):
+    """Nothing is wrong with the request, and nothing of it was kept: there is no room for it now."""
+
+    def __init__(self, message: str, retry_after: timedelta) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """After it there may be room; never less than nothing."""
+
+
+class RateLimitedError(NotNowError):
+    """A user, or an API key, has begun as many interactions within a minute as it may."""
+
+
+class TooManyOpenError(NotNowError):
+    """As many interactions of a user, or of an API key, have not ended as may be open; `retry_after` is a guess."""
+
+    def __init__(
+        self, message: str, retry_after: timedelta, *, user_id: str | None = None, key_name: str | None = None
+    ) -> None:
+        """Tell whose they are, by either `user_id` or `key_name`."""
+        super().__init__(message, retry_after)
+        self.user_id = user_id
+        self.key_name = key_name
+
+
+class OverloadedError(NotNowError):
+    """As many interactions have not ended in all as the service takes; `retry_after` is a guess."""
 
 
 class StorageUnavailableError(OrchestratorError):

@@ -5,7 +5,7 @@ Library code logs through the standard library's `logging`; this module decides 
 
 import logging
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -20,22 +20,27 @@ from core.orchestrator.events import (
     InteractionIncomplete,
     TextDelta,
 )
+from core.orchestrator.log_context import name_interaction
 from core.orchestrator.providers.untrusted import IDENTIFYING_LENGTH, REDACTED
 
 
-def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
-    """Send every log record of the process to standard error.
+def configure_logging(level: str, secrets: Collection[str] = (), naming: Sequence[Processor] = ()) -> None:
+    """Send every log record of the process, and every warning, to standard error.
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
         secrets: values that never appear, wherever they come from.
+        naming: say in what further context a record was written.
     """
     terminal = sys.stderr.isatty()
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        *naming,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        name_interaction,
         # Text before it is redacted. A prettier traceback, drawn after, would show local variables and their secrets.
         structlog.processors.format_exc_info,
     ]
@@ -55,7 +60,8 @@ def configure_logging(level: str, secrets: Collection[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("aiosqlite", "alembic", "asyncio", "httpx", "sqlalchemy", "uvicorn"):
+    logging.captureWarnings(True)
+    for noisy in ("aiosqlite", "alembic", "asyncio", "httpx", "sqlalchemy", "urllib3", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     # At its debug level the SDK writes whole payloads, messages and replies included.
     logging.getLogger("temporalio").setLevel(max(logging.INFO, root.level))

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from temporalio.client import Client
 
 from tests.api.house import House, house_in
-from tests.harness import System
+from tests.api.keyed import KEY_SETTING, Keyed, KeyedApi, keyed_in
+from tests.harness import ORCHESTRATOR, Process, System, free_port
 
 
 def _database(system: System) -> Path:
@@ -60,3 +62,23 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     """The service in this process, on a database of its own."""
     async with house_in(tmp_path) as house:
         yield house
+
+
+@pytest.fixture(scope="module")
+async def keyed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Keyed]:
+    """The API in this process, with keys."""
+    async with keyed_in(tmp_path_factory.mktemp("keyed")) as keyed:
+        yield keyed
+
+
+@pytest.fixture(scope="module")
+async def keyed_api(shared_system: System, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KeyedApi]:
+    """Another API process of the shared system, which asks for keys; its worker is the shared one."""
+    port = free_port()
+    environment = {**shared_system.environment, **KEY_SETTING, "API_PORT": str(port), "LOG_LEVEL": "debug"}
+    log = tmp_path_factory.mktemp("keyed-api") / "log"
+    process = await Process.fork([ORCHESTRATOR, "api"], log, environment)
+    await process.until_output("API at")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        yield KeyedApi(process, client)
+    await process.kill()

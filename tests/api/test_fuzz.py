@@ -1,8 +1,12 @@
-"""Whatever the description allows, and what it forbids: the API never breaks, and answers as described."""
+"""Whatever the description allows, and what it forbids: the API never breaks, answers as described, and asks for keys.
+
+It runs against an API with keys: what one without them is asked and answers is the same, save for the key.
+"""
 
 import sys
 from pathlib import Path
 
+from tests.api.keyed import KEYS, KeyedApi
 from tests.harness import Process, System
 
 CHECKS = (
@@ -13,16 +17,18 @@ CHECKS = (
     "response_schema_conformance",
     "negative_data_rejection",
     "unsupported_method",
+    "ignored_auth",
 )
 
 
-async def test_no_generated_request_breaks_the_api(system: System, tmp_path: Path) -> None:
+async def test_no_generated_request_breaks_the_api(system: System, keyed_api: KeyedApi, tmp_path: Path) -> None:
     # A process of its own: the stand-in answers from this one's event loop.
     process = await Process.start(
         [
             str(Path(sys.executable).with_name("schemathesis")),
             "run",
-            f"{system.url}/openapi.json",
+            f"{keyed_api.url}/openapi.json",
+            f"--header=Authorization: Bearer {KEYS['admin'].key}",
             "--phases=examples,coverage,fuzzing",
             "--max-examples=15",
             "--max-time=10",
@@ -39,4 +45,5 @@ async def test_no_generated_request_breaks_the_api(system: System, tmp_path: Pat
         cwd=tmp_path,
     )
     assert await process.wait(60) == 0, process.output[-10_000:]
+    assert KEYS["admin"].key not in keyed_api.process.output
     assert system.standin.ledger.calls, "no generated request got as far as a model"

@@ -2,12 +2,14 @@
 
 import signal
 import time
+from base64 import b64decode
 from pathlib import Path
 
 import httpx
 
 from tests.embedded.conftest import Ups, alive, family
 from tests.harness import Process, free_port, until
+from tests.temporal.keys import setting
 
 READY_SECONDS = 10
 STOP_SECONDS = 10
@@ -29,14 +31,35 @@ async def test_it_shows_its_progress_ends_on_a_signal_and_remembers(ups: Ups) ->
     async with httpx.AsyncClient(base_url=ups.url) as client:
         assert (await client.get("/readyz")).is_success
         assert (await client.get(f"http://127.0.0.1:{ups.ui_port}")).is_success
+        metrics = (await client.get("/metrics")).text  # of API and worker in one
+        for counted in ("interactions_begun_total", "interactions_ended_total", "attempts_total"):
+            assert f"orchestrator_{counted}{{" in metrics
+        assert "temporal_worker_task_slots_available{" in metrics
     await ups.interact("My name is Ada", "ours")
     await _ends(ups, run, signal.SIGINT)
 
     begun = time.monotonic()
-    run = await ups.start()
+    run = await ups.start(PAYLOAD_ENCRYPTION_KEYS=setting("a"), WORKER_DEPLOYMENT_NAME="ours", WORKER_BUILD_ID="1")
     assert time.monotonic() - begun < READY_SECONDS
     assert "My name is Ada" in await ups.interact("What is my name?", "ours")
+    await _shows_in_its_ui_what_it_encrypts(ups)
     await _ends(ups, run, signal.SIGTERM)
+
+
+async def _shows_in_its_ui_what_it_encrypts(ups: Ups) -> None:
+    """Do as the page of the UI does, from wherever it was opened."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ups.ui_port}/api/v1") as ui:
+        codec = (await ui.get("/settings")).json()["Codec"]["Endpoint"]
+        listed = (await ui.get("/namespaces/default/workflows")).json()["executions"]
+        run = max(listed, key=lambda one: str(one["startTime"]))["execution"]
+        history = (await ui.get(f"/namespaces/default/workflows/{run['workflowId']}/history")).json()["history"]
+        started = history["events"][0]["workflowExecutionStartedEventAttributes"]["input"]
+        assert "encryption-key-id" in started["payloads"][0]["metadata"]
+        for host in ("127.0.0.1", "localhost"):
+            headers = {"Origin": f"http://{host}:{ups.ui_port}", "X-Namespace": "default"}
+            decoded = await ui.post(f"{codec}/decode?preserveStorageRefs=true", json=started, headers=headers)
+            assert decoded.headers["access-control-allow-origin"] == headers["Origin"]
+            assert "What is my name?" in b64decode(decoded.json()["payloads"][0]["data"]).decode()
 
 
 async def _ends(ups: Ups, run: Process, by: signal.Signals) -> None:

@@ -19,7 +19,7 @@ from tests.system.stories import (
     sending,
     transcript,
 )
-from tests.system.streams import events_in, everything, sent
+from tests.system.streams import events_in, everything, followed, reduced, sent
 
 MODEL = "test/model"
 
@@ -133,6 +133,36 @@ async def test_a_stopped_api_ends_its_streams_at_once_and_the_next_one_goes_on_w
     await own_system.start()
     rests = await asyncio.gather(*[everything(own_system, *place) for place in seen])
     assert {rest[-1]["type"] for rest in rests} == {"interaction.completed"}
+
+
+@beside
+async def test_what_a_stopped_api_was_streaming_another_one_streams_on(own_system: System) -> None:
+    own_system.standin.script(MODEL, {"hold": True, "after": 3})
+    _, api = await own_system.start()
+    shared = {name: own_system.environment[name] for name in ("DATA_DIR", "TASK_QUEUE")}
+    (directory := own_system.directory / "other").mkdir()
+    other = System(own_system.environment["TEMPORAL_ADDRESS"], own_system.standin, directory, **shared)
+    await other.start_api()
+    async with sent(own_system, session_id="s", model=MODEL, on_disconnect="cancel") as response:
+        stream = events_in(response)
+        seen = [await anext(stream)]
+        while seen[-1]["type"] != "text.delta":
+            seen.append(await anext(stream))
+        stopping = asyncio.create_task(api.stop())
+        seen += [event async for event in stream]  # would raise if the stream broke off
+        assert await stopping == 0
+    assert_went_quietly(api)
+    begun = reduced(seen)
+    assert begun.response is None
+    assert begun.interaction_id is not None
+
+    async with followed(other, begun.interaction_id, begun.last_number) as response:
+        own_system.standin.release()
+        seen += [event async for event in events_in(response)]
+    reply = await read(other, begun.interaction_id)
+    assert (reduced(seen).text, reduced(seen).response) == (reply["message"], reply)
+    assert outcomes(reply) == ["succeeded"]
+    await other.stop()
 
 
 @beside

@@ -69,5 +69,9 @@ def total_usage(calls: Sequence[Attempt]) -> Usage:
 def _attempt(row: Row[Any]) -> Attempt:
     columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name for a row as a mapping
     own = {name: columns[name] for name in Attempt.model_fields if name in columns}
-    usage = Usage(**{name: columns[name] for name in _USAGE_FIELDS}) if row.billable else None
-    return Attempt(**own, usage=usage)
+    return Attempt(**own, usage=usage_of(row) if row.billable else None)
+
+
+def usage_of(row: Row[Any]) -> Usage:
+    """Return what a row of the ledger says that its call used."""
+    return Usage(**{name: row._mapping[name] for name in _USAGE_FIELDS})  # noqa: SLF001 - see above

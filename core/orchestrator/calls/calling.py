@@ -16,6 +16,7 @@ from core.orchestrator.calls.costs import Estimate
 from core.orchestrator.calls.identification import Identification
 from core.orchestrator.calls.insisting import insist
 from core.orchestrator.calls.ledger import AttemptLedger, BegunCall
+from core.orchestrator.calls.observing import CallObserver, NobodyLooks
 from core.orchestrator.calls.prompt import Prompts
 from core.orchestrator.calls.provider_errors import as_provider_error
 from core.orchestrator.calls.recording import CallRecorder, RunningCall
@@ -66,13 +67,14 @@ class ModelCaller:
         call_timeout: timedelta,
         max_wait: timedelta,
         secrets: Sequence[str] = (),
+        observer: CallObserver | None = None,
         identify_after: timedelta = _IDENTIFY_AFTER,
         clock: Clock = utc_now,
     ) -> None:
         """Limit a call to `call_timeout`; a wait beyond `max_wait` means the next model at once.
 
         The id of a call that runs for `identify_after` is written down while it runs. `secrets` are taken out of texts
-        that several calls have said together.
+        that several calls have said together. `observer` looks on.
         """
         self._prompts = prompts
         self._ledger = ledger
@@ -84,6 +86,7 @@ class ModelCaller:
         self._call_timeout = call_timeout
         self._max_wait = max_wait
         self._secrets = [secret for secret in secrets if len(secret) >= IDENTIFYING_LENGTH]
+        self._observer = observer or NobodyLooks()
         self._identify_after = identify_after
         self._clock = clock
 
@@ -123,14 +126,15 @@ class ModelCaller:
             async def identify(generation_id: str) -> None:
                 await self._ledger.identify(request.interaction_id, begun.ordinal, generation_id)
 
-            async with Identification(identify, self._identify_after) as identification:
-                stop = Stop(cancellation)
-                heard = await self._listen(request, begun, stop)
-                running = RunningCall(request, begun.ordinal, prompt, heard, limit, identification, stop)
-                try:
-                    return await self._ask(running, progress, interruption)
-                finally:
-                    await heard.unshown()  # whatever happened, nobody goes on writing
+            with self._observer.observe(request, begun, prompt) as observed:
+                async with Identification(identify, self._identify_after) as identification:
+                    stop = Stop(cancellation)
+                    heard = await self._listen(request, begun, stop)
+                    running = RunningCall(request, begun.ordinal, prompt, heard, limit, identification, stop, observed)
+                    try:
+                        return await self._ask(running, progress, interruption)
+                    finally:
+                        await heard.unshown()  # whatever happened, nobody goes on writing
 
     async def _listen(self, request: CallModel, begun: BegunCall, stop: Stop) -> Heard:
         before = await self._text_so_far(request)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts
-from core.orchestrator.calls.lost import LOST_CALL, close_open_calls, lost_events
+from core.orchestrator.calls.lost import LOST_CALL, LostCall, close_open_calls, lost_events
 from core.orchestrator.calls.texts import FinishedText, PartialText, keep_partial, read_finished_text, read_partial
 from core.orchestrator.contracts import Attempt, AttemptStatus, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import LLMProviderError
@@ -21,7 +21,7 @@ from core.orchestrator.events import AttemptStarted, InteractionEvent, TextDelta
 from core.orchestrator.models.cooldowns import forget
 from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
-from core.orchestrator.replies.log import append
+from core.orchestrator.replies.log import append, append_if
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts, completions, interactions
 
@@ -36,6 +36,8 @@ class BegunCall:
     """Its text is logged as it comes: somebody may watch."""
     told: Sequence[InteractionEvent] = ()
     """What there is to tell: that it began, and before that, which calls turned out to be lost."""
+    lost: Sequence[LostCall] = ()
+    """Those calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,10 @@ class AttemptLedger:
             transaction; None where the interaction has ended or is to end: nobody is to be asked.
         """
         async with self._database.write() as connection:
+            owner = await _held_owner(connection, interaction_id)
             finished = await read_finished_text(connection, interaction_id, call.place)
             if finished is not None:
                 return finished
-            query = select(interactions).where(interactions.c.interaction_id == interaction_id)
-            owner = (await connection.execute(query)).one_or_none()
             if owner is None or owner.ended_at is not None or owner.cancelling is not None:
                 return None
             lost = await close_open_calls(connection, interaction_id, LOST_CALL, watched=owner.watched)
@@ -107,7 +108,7 @@ class AttemptLedger:
             told.append(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
             if owner.watched:
                 await append(connection, *told)
-            return BegunCall(ordinal, owner.watched, told)
+            return BegunCall(ordinal, owner.watched, told, lost)
 
     async def identify(self, interaction_id: str, ordinal: int, generation_id: str) -> None:
         """Note under which id the upstream knows a call that is still open: should its worker be lost, this stays."""
@@ -120,12 +121,10 @@ class AttemptLedger:
         Returns:
             False when the call is closed, by a newer one or the interaction's end: then nothing was written.
         """
-        query = select(attempts.c.ordinal).where(*_open(delta.interaction_id, delta.attempt))
+        still_open = exists().where(*_open(delta.interaction_id, delta.attempt))
         async with self._database.write() as connection:
-            if (await connection.execute(query)).one_or_none() is None:
-                return False
-            await append(connection, delta)
-            return True
+            await _held_owner(connection, delta.interaction_id)
+            return await append_if(connection, still_open, delta)
 
     async def succeed(
         self,
@@ -147,6 +146,7 @@ class AttemptLedger:
         """
         usage = (completion.usage or Usage()).model_dump() | {"estimated_cost_usd": estimated_cost_usd}
         async with self._database.write() as connection:
+            await _held_owner(connection, interaction_id)
             closed = await _write_open(
                 connection,
                 interaction_id,
@@ -194,6 +194,7 @@ class AttemptLedger:
             False when it is closed already, by a newer call or the interaction's end: then nothing was written.
         """
         async with self._database.write() as connection:
+            await _held_owner(connection, interaction_id)
             closed = await _write_open(
                 connection,
                 interaction_id,
@@ -242,6 +243,14 @@ class AttemptLedger:
                 select(func.min(completions.c.place)).where(completions.c.interaction_id == interaction_id)
             )
         return place
+
+
+async def _held_owner(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
+    """Hold the interaction whose call it is, and return its row; None where it was erased."""
+    columns = interactions.c
+    query = select(columns.user_id, columns.persona_id, columns.watched, columns.ended_at, columns.cancelling)
+    held = query.where(columns.interaction_id == interaction_id).with_for_update(key_share=True)
+    return (await connection.execute(held)).one_or_none()
 
 
 async def _untold(

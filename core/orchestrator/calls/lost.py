@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,7 +23,9 @@ class LostCall:
     """A call that nobody closed."""
 
     ordinal: int
+    provider: str
     model: str
+    started_at: datetime
     text: str
     """What it had shown; empty also where nobody could watch."""
 
@@ -40,14 +43,14 @@ async def close_open_calls(
             error_type=error.type,
             detail=error.detail,
         )
-        .returning(attempts.c.ordinal, attempts.c.model)
+        .returning(attempts.c.ordinal, attempts.c.provider, attempts.c.model, attempts.c.started_at)
     )
     lost = []
     for row in closed.all():
         text = await shown_text(connection, interaction_id) if watched else ""
         if text.strip():
             await keep_partial(connection, interaction_id, row.ordinal, text)
-        lost.append(LostCall(row.ordinal, row.model, text))
+        lost.append(LostCall(row.ordinal, row.provider, row.model, row.started_at, text))
     return lost
 
 

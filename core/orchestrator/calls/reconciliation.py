@@ -7,7 +7,7 @@ a time do no harm.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Row, func, select, update
 
+from core.orchestrator.calls.attempts import usage_of
 from core.orchestrator.calls.provider_errors import as_provider_error
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import Attempt, InteractionView, Reconciled, Usage, reconciliation_id_of
@@ -28,6 +29,9 @@ from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts, erased_interactions, interactions
 
 logger = logging.getLogger(__name__)
+
+Settled = Callable[[str, str, Usage, Usage], None]
+"""Told which provider's model it was, what was known of the call's usage before, and what its provider told now."""
 
 _PATIENCE = timedelta(seconds=10)
 _OVERDUE_WITHIN = timedelta(days=1)
@@ -66,16 +70,19 @@ class Reconciliation:
         runs: Runs,
         clock: Clock = utc_now,
         patience: timedelta = _PATIENCE,
+        *,
+        settled: Settled | None = None,
     ) -> None:
         """Complete the ledger in `database` from the records of `providers`; `runs` repeats the looks.
 
-        A provider that has not answered after `patience` has not told.
+        A provider that has not answered after `patience` has not told. `settled` is told what was found out.
         """
         self._database = database
         self._providers = providers
         self._runs = runs
         self._clock = clock
         self._patience = patience
+        self._settled = settled
 
     async def begin_if_due(self, view: InteractionView) -> None:
         """Have the broken calls of an interaction that has ended looked up; it costs nothing where there are none."""
@@ -101,6 +108,7 @@ class Reconciliation:
         """
         async with self._database.read() as connection:
             query = select(attempts).where(attempts.c.interaction_id == interaction_id, *_UNSETTLED)
+            query = query.order_by(attempts.c.ordinal)  # in which they are written: two looks at once wait in one line
             calls = (await connection.execute(query)).all()
             noted = select(erased_interactions).where(erased_interactions.c.interaction_id == interaction_id)
             erased = (await connection.execute(noted)).one_or_none() is not None
@@ -140,9 +148,10 @@ class Reconciliation:
         known = [(call, usage) for call, usage in zip(calls, told, strict=True) if usage is not None]
         if not known:
             return
+        kept = []
         async with self._database.write() as connection:
             for call, usage in known:
-                await connection.execute(
+                written = await connection.execute(
                     update(attempts)
                     .where(
                         attempts.c.interaction_id == call.interaction_id,
@@ -150,7 +159,13 @@ class Reconciliation:
                         attempts.c.cost_usd.is_(None),
                     )
                     .values(estimated_cost_usd=None, **usage.model_dump(exclude_none=True))
+                    .returning(attempts.c.ordinal)
                 )
+                if written.one_or_none() is not None:
+                    kept.append((call, usage))
+        if self._settled is not None:
+            for call, usage in kept:
+                self._settled(call.provider, call.model, usage_of(call), usage)
 
     async def _count(self, interaction_id: str) -> Reconciled:
         query = select(func.count(attempts.c.cost_usd), func.count()).where(

@@ -9,6 +9,7 @@ from core.orchestrator.calls.costs import Estimate, likely_cost
 from core.orchestrator.calls.identification import Identification
 from core.orchestrator.calls.insisting import finish, insist
 from core.orchestrator.calls.ledger import AttemptLedger, Timing
+from core.orchestrator.calls.observing import ObservedCall
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.calls.stopping import Stop
 from core.orchestrator.calls.time_limit import TimeLimit
@@ -34,6 +35,7 @@ class RunningCall:
     limit: TimeLimit
     identification: Identification
     stop: Stop
+    observed: ObservedCall
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
@@ -79,6 +81,7 @@ class CallRecorder:
         likely = self._likely_cost(running, said, completion.usage)
         generation_id = completion.generation_id or running.identification.generation_id
         completion = completion.model_copy(update={"generation_id": generation_id})
+        running.observed.answered(completion, timing)
         return await finish(
             insist(
                 lambda: self._ledger.succeed(
@@ -102,7 +105,7 @@ class CallRecorder:
         Raises:
             StorageUnavailableError: the database stayed away.
         """
-        timing = running.watch.timing()  # a database that is away makes no call longer
+        timing = self._broken(running, error)  # a database that is away makes no call longer
         return await insist(
             lambda: self._close(running, error, AttemptStatus.FAILED, timing, told=told, wait_ms=wait_ms)
         )
@@ -120,11 +123,18 @@ class CallRecorder:
             may_be_billed=True,
         )
         status = AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED
+        timing = self._broken(running, error)
         try:
-            return await self._close(running, error, status, running.watch.timing(), told=told)
+            return await self._close(running, error, status, timing, told=told)
         except StorageUnavailableError:
             logger.warning("the interruption of attempt %d could not be recorded", running.ordinal)
             return False
+
+    def _broken(self, running: RunningCall, error: LLMProviderError) -> Timing:
+        timing = running.watch.timing()
+        error.generation_id = error.generation_id or running.identification.generation_id
+        running.observed.failed(error.error_type, timing, error.generation_id)
+        return timing
 
     async def _close(
         self,
@@ -136,7 +146,6 @@ class CallRecorder:
         told: Told,
         wait_ms: int | None = None,
     ) -> bool:
-        error.generation_id = error.generation_id or running.identification.generation_id
         return await self._ledger.fail(
             running.interaction_id,
             running.ordinal,

@@ -188,21 +188,27 @@ async def _is_known(connection: AsyncConnection, user_id: str) -> bool:
 
 async def _close(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[Row[Any]]:
     """Let sessions take no further turn, and return them."""
+    held = select(sessions.c.session_id).where(which).order_by(sessions.c.session_id).with_for_update()
+    await connection.execute(held)
     closing = update(sessions).where(which).values(erasing=True).returning(sessions)
     closed: Sequence[Row[Any]] = (await connection.execute(closing)).all()
     return closed
 
 
 async def _is_there(connection: AsyncConnection, session: Row[Any]) -> bool:
-    """Tell whether a session is still the one that was closed: once it is gone, anybody may choose the same id."""
+    """Tell whether a session is still the one that was closed, and hold it.
+
+    Once it is gone, anybody may choose the same id.
+    """
     same = (sessions.c.session_id == session.session_id) & (sessions.c.user_id == session.user_id)
     query = select(sessions).where(same, sessions.c.created_at == session.created_at)
-    return (await connection.execute(query)).one_or_none() is not None
+    return (await connection.execute(query.with_for_update())).one_or_none() is not None
 
 
 async def _mark_unended(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[str]:
     """Mark all that has not ended at once, so that no turn begins because the one before it has ended."""
-    found = (await connection.scalars(_ids(which & interactions.c.ended_at.is_(None)))).all()
+    unended = _ids(which & interactions.c.ended_at.is_(None)).order_by(interactions.c.interaction_id)
+    found = (await connection.scalars(unended.with_for_update(key_share=True))).all()
     for interaction_id in found:
         await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
     return found
@@ -211,7 +217,7 @@ async def _mark_unended(connection: AsyncConnection, which: ColumnElement[bool])
 async def _erase(connection: AsyncConnection, which: ColumnElement[bool], now: datetime) -> None:
     """Erase interactions that have ended, and note their ids, so that no step under way brings one of them back."""
     ids = _ids(which)
-    for interaction_id in await connection.scalars(ids):
+    for interaction_id in await connection.scalars(ids.order_by(interactions.c.interaction_id).with_for_update()):
         touch(connection, reply_topic(interaction_id))  # whoever still reads is not to wait for more
     noted = select(interactions.c.interaction_id, literal(now, erased_interactions.c.erased_at.type)).where(which)
     await connection.execute(insert(erased_interactions).from_select(["interaction_id", "erased_at"], noted))

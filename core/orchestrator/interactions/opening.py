@@ -31,13 +31,17 @@ from core.orchestrator.errors import (
     UnknownResourceError,
 )
 from core.orchestrator.events import InteractionCreated, InteractionQueued
+from core.orchestrator.interactions.limits import Applicant, Limits
 from core.orchestrator.interactions.reader import InteractionReader, find_row, read_request
 from core.orchestrator.replies.log import append
 from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.locks import hold, hold_interactions
 from core.orchestrator.storage.tables import erased_interactions, interactions, messages, prompts, sessions
+from core.orchestrator.storage.upserts import insert_if_absent
 from core.orchestrator.tokens import estimate_tokens
 
 _COUNTED = 10
+_NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Opening:
     """Its events are logged as they come: somebody may watch."""
     key: IdempotencyKey | None = None
     strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
+    key_name: str | None = None
+    """Of the API key that it was asked for with; None where keys are not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,12 @@ class InteractionOpener(InteractionReader):
         super().__init__(database)
         self._clock = clock
 
-    async def open_turn(self, request: InteractionRequest, opening: Opening = Opening()) -> Opened:
+    async def open_turn(
+        self, request: InteractionRequest, opening: Opening = Opening(), limits: Limits = _NO_LIMITS
+    ) -> Opened:
         """Give an interaction its place in its session and keep the user's message; nothing happens when it has one.
+
+        Only what is new has to stay within `limits`: what was accepted before is open, or has been.
 
         Raises:
             SessionOwnershipError: the session belongs to another user.
@@ -90,13 +100,17 @@ class InteractionOpener(InteractionReader):
             SessionBusyError: an earlier turn has not ended, and the strategy is to reject.
             IdempotencyConflictError: the key came with another request before.
             UnknownResourceError: the interaction was erased.
+            NotNowError: a limit is reached; nothing was kept.
             StorageUnavailableError: the database did not answer; nothing was kept.
         """
         now = self._clock()
-        async with self._database.write() as connection:
+        async with self._database.write(line=request.session_id) as connection:
             if known := await _opened_before(connection, request, opening, now):
                 return known
+            applicant = _applicant(request, opening)
+            await limits.hold(connection, applicant)
             turn, displaced = await _place(connection, request, opening.strategy, now)
+            await limits.check(connection, applicant, now)
             await connection.execute(
                 insert(interactions).values(
                     **_columns(request, opening, now),
@@ -122,17 +136,27 @@ class InteractionOpener(InteractionReader):
                 await append(connection, created_event(request), *await _queued(connection, request, turn))
             return Opened(request, displaced=displaced)
 
-    async def open_completion(self, request: CompletionRequest, prompt: Prompt, opening: Opening = Opening()) -> Opened:
+    async def open_completion(
+        self,
+        request: CompletionRequest,
+        prompt: Prompt,
+        opening: Opening = Opening(),
+        limits: Limits = _NO_LIMITS,
+    ) -> Opened:
         """Keep a bare completion and its messages; nothing happens when it is known.
 
         Raises:
             IdempotencyConflictError: the key came with another request before.
+            NotNowError: a limit is reached; nothing was kept.
             StorageUnavailableError: the database did not answer; nothing was kept.
         """
         now = self._clock()
         async with self._database.write() as connection:
             if known := await _opened_before(connection, request, opening, now):
                 return known
+            applicant = _applicant(request, opening)
+            await limits.hold(connection, applicant)
+            await limits.check(connection, applicant, now)
             await connection.execute(
                 insert(interactions).values(**_columns(request, opening, now), kind=InteractionKind.DIRECT)
             )
@@ -180,6 +204,10 @@ async def open_turns_before(connection: AsyncConnection, session_id: str, turn: 
     return (await connection.scalars(query)).all()
 
 
+def _applicant(request: InteractionRequest | CompletionRequest, opening: Opening) -> Applicant:
+    return Applicant(request.interaction_id, request.user_id, opening.key_name)
+
+
 def _columns(request: InteractionRequest | CompletionRequest, opening: Opening, now: datetime) -> dict[str, Any]:
     return {
         "interaction_id": request.interaction_id,
@@ -190,12 +218,15 @@ def _columns(request: InteractionRequest | CompletionRequest, opening: Opening, 
         "watched": opening.watched,
         "idempotency_key": opening.key and opening.key.key,
         "fingerprint": opening.key and opening.key.fingerprint,
+        "key_name": opening.key_name,
     }
 
 
 async def _opened_before(
     connection: AsyncConnection, request: InteractionRequest | CompletionRequest, opening: Opening, now: datetime
 ) -> Opened | None:
+    key = opening.key and f"key:{request.user_id}:{opening.key.key}"
+    await hold(connection, f"interaction:{request.interaction_id}", *([key] if key else []))
     if await find_row(connection, request.interaction_id) is not None:
         return Opened(request)
     erased = select(erased_interactions).where(erased_interactions.c.interaction_id == request.interaction_id)
@@ -206,7 +237,7 @@ async def _opened_before(
     query = select(interactions).where(
         interactions.c.user_id == request.user_id, interactions.c.idempotency_key == opening.key.key
     )
-    row = (await connection.execute(query)).one_or_none()
+    row = (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
     if row is None:
         return None
     if row.fingerprint != opening.key.fingerprint:
@@ -223,12 +254,11 @@ async def _place(
 ) -> tuple[int, list[str]]:
     """Take the next number of the session, and cancel its earlier turns if that is wanted."""
     session_id = request.session_id
-    session = (await connection.execute(select(sessions).where(sessions.c.session_id == session_id))).one_or_none()
-    if session is None:
-        await connection.execute(
-            insert(sessions).values(session_id=session_id, user_id=request.user_id, created_at=now, turns=1)
-        )
-        return 1, []
+    query = select(sessions).where(sessions.c.session_id == session_id).with_for_update()
+    first = {"session_id": session_id, "user_id": request.user_id, "created_at": now, "turns": 1}
+    while (session := (await connection.execute(query)).one_or_none()) is None:
+        if await insert_if_absent(connection, sessions, first):
+            return 1, []  # else somebody else was faster
     if session.user_id != request.user_id:
         raise SessionOwnershipError(f"session '{session_id}' belongs to another user")
     if session.erasing:
@@ -251,6 +281,7 @@ async def _make_way(connection: AsyncConnection, session_id: str, strategy: Mult
     busy = list(await connection.scalars(query))
     if busy and strategy is MultitaskStrategy.REJECT:
         raise SessionBusyError(session_id, busy[0])
+    await hold_interactions(connection, interactions.c.interaction_id.in_(busy))
     how = Cancelling.ROLLBACK if strategy is MultitaskStrategy.ROLLBACK else Cancelling.CANCEL
     return [earlier for earlier in busy if await mark_cancelling(connection, earlier, how)]
 

@@ -42,6 +42,17 @@ class InteractionReader:
         async with self._database.read() as connection:
             return await read_view(connection, interaction_id)
 
+    async def owner(self, interaction_id: str) -> str:
+        """Return whose interaction it is.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
+        query = select(interactions.c.user_id).where(interactions.c.interaction_id == interaction_id)
+        async with self._database.read() as connection:
+            owner: str = known((await connection.execute(query)).one_or_none(), interaction_id).user_id
+        return owner
+
     async def was_erased(self, interaction_id: str) -> bool:
         """Return whether there was an interaction of that id until it was erased."""
         query = select(erased_interactions).where(erased_interactions.c.interaction_id == interaction_id)
@@ -138,6 +149,12 @@ async def find_row(connection: AsyncConnection, interaction_id: str) -> Row[Any]
     """Return the row of an interaction, or None."""
     query = select(interactions).where(interactions.c.interaction_id == interaction_id)
     return (await connection.execute(query)).one_or_none()
+
+
+async def find_held_row(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
+    """Return the row of an interaction as it is left by whoever has it, and hold it; or None."""
+    query = select(interactions).where(interactions.c.interaction_id == interaction_id)
+    return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
 
 
 def known(row: Row[Any] | None, interaction_id: str) -> Row[Any]:

@@ -28,9 +28,10 @@ from core.orchestrator.contracts import (
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import InteractionEvent
 from core.orchestrator.interactions.opening import InteractionOpener, open_turns_before, put_prompt
-from core.orchestrator.interactions.reader import find_row, known, read_view
+from core.orchestrator.interactions.reader import find_held_row, known, read_view
 from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.replies.log import append, append_end, append_wake
+from core.orchestrator.storage.locks import hold_session_of
 from core.orchestrator.storage.tables import interactions, messages
 from core.orchestrator.tokens import estimate_tokens
 
@@ -90,7 +91,7 @@ class InteractionStore(InteractionOpener):
             UnknownResourceError: the turn was never opened.
         """
         async with self._database.write() as connection:
-            row = known(await find_row(connection, interaction_id), interaction_id)
+            row = known(await find_held_row(connection, interaction_id), interaction_id)
             if InteractionStatus(row.status).is_final or row.cancelling is not None:
                 return MemoryWindow(ended=True)
             earlier = await open_turns_before(connection, row.session_id, row.turn)
@@ -109,7 +110,7 @@ class InteractionStore(InteractionOpener):
             UnknownResourceError: it was never opened.
         """
         async with self._database.write() as connection:
-            row = known(await find_row(connection, interaction_id), interaction_id)
+            row = known(await find_held_row(connection, interaction_id), interaction_id)
             if InteractionStatus(row.status).is_final or row.cancelling is not None:
                 return False
             await _begin(connection, interaction_id)
@@ -152,9 +153,9 @@ class InteractionStore(InteractionOpener):
             UnknownResourceError: it was never opened.
         """
         async with self._database.write() as connection:
-            return await self._ended(
-                connection, known(await find_row(connection, interaction_id), interaction_id), ending
-            )
+            await hold_session_of(connection, interaction_id)
+            row = known(await find_held_row(connection, interaction_id), interaction_id)
+            return await self._ended(connection, row, ending)
 
     async def cancel(self, interaction_id: str) -> Ended | None:
         """Note that an interaction is to end. One that has not begun, or has ended, has nothing left to do.
@@ -166,7 +167,8 @@ class InteractionStore(InteractionOpener):
             UnknownResourceError: it was never opened.
         """
         async with self._database.write() as connection:
-            row = known(await find_row(connection, interaction_id), interaction_id)
+            await hold_session_of(connection, interaction_id)
+            row = known(await find_held_row(connection, interaction_id), interaction_id)
             if row.status == InteractionStatus.IN_PROGRESS:
                 await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
                 return None
@@ -192,7 +194,7 @@ class InteractionStore(InteractionOpener):
             offered_at: when its start had last been asked for, as was known when the workflow was looked for.
         """
         async with self._database.write() as connection:
-            row = await find_row(connection, interaction_id)
+            row = await find_held_row(connection, interaction_id)
             if row is None or InteractionStatus(row.status) is InteractionStatus.IN_PROGRESS:
                 return Abandonment.BEGUN
             if InteractionStatus(row.status) is InteractionStatus.QUEUED:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import or_, select
+from sqlalchemy import BigInteger, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Contract, InteractionStatus, MemoryWindow, Message
@@ -146,7 +146,7 @@ class Conversations:
             rows = await connection.execute(
                 select(messages, interactions.c.status)
                 .join(interactions, interactions.c.interaction_id == messages.c.interaction_id)
-                .where(messages.c.session_id == session_id, messages.c.sequence > after)
+                .where(messages.c.session_id == session_id, messages.c.sequence > literal(after, BigInteger))
                 .order_by(messages.c.sequence)
                 .limit(limit)
             )

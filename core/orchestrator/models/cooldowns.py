@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.clock import Clock, utc_now
@@ -18,7 +18,9 @@ from core.orchestrator.contracts import model_name
 from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.locks import hold
 from core.orchestrator.storage.tables import cooldowns
+from core.orchestrator.storage.upserts import put
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +118,7 @@ class Cooldowns:
             return
         now = self._clock()
         async with self._database.write() as connection:
+            await hold(connection, f"cooldown:{provider}:{model}")
             query = select(cooldowns).where(_is(provider, model))
             row = (await connection.execute(query)).one_or_none()
             failures = 1
@@ -123,19 +126,18 @@ class Cooldowns:
                 cooled = row.cooling_until is not None and row.cooling_until > now
                 if cooled or row.failed_at >= self._oldest(now):
                     failures = row.failures + 1
-                await connection.execute(delete(cooldowns).where(_is(provider, model)))
             cools = failures >= self._after_failures
-            await connection.execute(
-                insert(cooldowns).values(
-                    provider=provider,
-                    model=model,
-                    failures=failures,
-                    failed_at=now,
-                    cooling_until=now + self._length if cools else None,
-                    error_type=error.error_type,
-                    detail=one_line(str(error)),
-                )
-            )
+            values = {
+                "provider": provider,
+                "model": model,
+                "failures": failures,
+                "failed_at": now,
+                "cooling_until": now + self._length if cools else None,
+                "error_type": error.error_type,
+                "detail": one_line(str(error)),
+            }
+            # In place: a success that waits for the row forgets what is written here too.
+            await put(connection, cooldowns, values)
         if cools:
             logger.warning(
                 "%s failed %d interactions in a row and is passed over for %g seconds",

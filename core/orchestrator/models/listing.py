@@ -9,7 +9,7 @@ from datetime import datetime
 from hashlib import sha256
 from itertools import islice
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select
 
 from core.orchestrator.contracts import ModelInfo
 from core.orchestrator.providers.base import LLMProvider
@@ -17,6 +17,7 @@ from core.orchestrator.providers.model_list import sound_model
 from core.orchestrator.providers.untrusted import as_mapping, one_line
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import catalogues
+from core.orchestrator.storage.upserts import put
 
 _MOST_MODELS = 20_000
 
@@ -70,14 +71,8 @@ class StoredListings:
         """
         models = [model.model_dump(exclude_none=True) for model in listing.models.values()]
         async with self._database.write() as connection:
-            await connection.execute(delete(catalogues).where(catalogues.c.provider == provider))
-            await connection.execute(
-                insert(catalogues).values(
-                    provider=provider,
-                    fetched_at=listing.fetched_at,
-                    models={"source": listing.source, "models": models},
-                )
-            )
+            kept = {"source": listing.source, "models": models}
+            await put(connection, catalogues, {"provider": provider, "fetched_at": listing.fetched_at, "models": kept})
 
 
 def source_of(provider: LLMProvider) -> str:

@@ -11,7 +11,7 @@ free: for the `text.reset` and the whole text that a reader gets who comes when 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import BigInteger, ColumnElement, Insert, bindparam, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Contract, InteractionView
@@ -35,31 +35,35 @@ async def append(connection: AsyncConnection, *events: InteractionEvent) -> None
     """Append events of one interaction; those who wait for them are woken by the commit."""
     if not events:
         return
-    interaction_id = events[0].interaction_id
-    latest = await latest_number(connection, interaction_id)
-    rows = [
-        _row(interaction_id, latest + place, event.type, event.model_dump(mode="json", exclude={"interaction_id"}))
-        for place, event in enumerate(events, 1)
-    ]
-    await connection.execute(insert(reply_events), rows)
-    touch(connection, reply_topic(interaction_id))
+    await connection.execute(_appending(), [_row_of(event) for event in events])
+    touch(connection, reply_topic(events[0].interaction_id))
+
+
+async def append_if(connection: AsyncConnection, condition: ColumnElement[bool], event: InteractionEvent) -> bool:
+    """Append an event if a condition holds, with one statement; return whether it did."""
+    row = _row_of(event)
+    names = ("interaction_id", "type", "data")
+    values = [literal(row[name], reply_events.c[name].type) for name in names]
+    numbered = select(*values, _NEXT_NUMBER).where(condition)
+    appending = insert(reply_events).from_select([*names, "sequence"], numbered)
+    if (await connection.execute(appending, {_LOG: event.interaction_id})).rowcount != 1:
+        return False
+    touch(connection, reply_topic(event.interaction_id))
+    return True
 
 
 async def append_end(connection: AsyncConnection, view: InteractionView, *, watched: bool) -> None:
     """Append what makes the events add up to the stored reply, if they were logged, and the terminal event."""
     if watched:
         await append(connection, *_missing(view, await shown_text(connection, view.interaction_id)))
-    number = await latest_number(connection, view.interaction_id) + NUMBERS_LEFT_FREE + 1
-    await connection.execute(
-        insert(reply_events), [_row(view.interaction_id, number, terminal_event_of(view).type, {})]
-    )
+    row = _row(view.interaction_id, terminal_event_of(view).type, {})
+    await connection.execute(_appending(NUMBERS_LEFT_FREE), row)
     touch(connection, reply_topic(view.interaction_id))
 
 
 async def append_wake(connection: AsyncConnection, interaction_id: str) -> None:
     """Wake the call that runs for an interaction, wherever it does: somebody wants it ended."""
-    number = await latest_number(connection, interaction_id) + 1
-    await connection.execute(insert(reply_events), [_row(interaction_id, number, WAKE, {})])
+    await connection.execute(_appending(), _row(interaction_id, WAKE, {}))
     touch(connection, cancel_topic(interaction_id))
 
 
@@ -77,7 +81,7 @@ async def read_events(
         select(reply_events.c.sequence, reply_events.c.type, reply_events.c.data)
         .where(
             reply_events.c.interaction_id == interaction_id,
-            reply_events.c.sequence > after,
+            reply_events.c.sequence > literal(after, BigInteger),  # a client may say any number
             reply_events.c.type != WAKE,
         )
         .order_by(reply_events.c.sequence)
@@ -127,5 +131,23 @@ def _missing(view: InteractionView, shown: str) -> list[TextReset | TextDelta]:
     return [TextDelta(interaction_id=view.interaction_id, attempt=speaker_of(view), delta=rest)] if rest else []
 
 
-def _row(interaction_id: str, number: int, kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"interaction_id": interaction_id, "sequence": number, "type": kind, "data": data}
+_LOG = "log"
+_earlier = reply_events.alias()
+_NEXT_NUMBER = (
+    select(func.coalesce(func.max(_earlier.c.sequence), 0) + 1)
+    .where(_earlier.c.interaction_id == bindparam(_LOG))
+    .scalar_subquery()
+)
+"""Nobody else numbers the events of an interaction meanwhile: whoever appends holds it."""
+
+
+def _appending(numbers_left_free: int = 0) -> Insert:
+    return insert(reply_events).values(sequence=_NEXT_NUMBER + numbers_left_free)
+
+
+def _row_of(event: InteractionEvent) -> dict[str, Any]:
+    return _row(event.interaction_id, event.type, event.model_dump(mode="json", exclude={"interaction_id"}))
+
+
+def _row(interaction_id: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"interaction_id": interaction_id, "type": kind, "data": data, _LOG: interaction_id}

@@ -16,6 +16,7 @@ from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.errors import StorageUnavailableError
 from core.orchestrator.events import TERMINAL_TYPES
 from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.locks import hold_interactions
 from core.orchestrator.storage.tables import erased_interactions, interactions, reply_events
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class ReplyLogTrimmer:
             found = list(await connection.scalars(query))
         if found:
             async with self._database.write() as connection:
+                await hold_interactions(connection, interactions.c.interaction_id.in_(found))
                 await connection.execute(
                     delete(reply_events).where(
                         reply_events.c.interaction_id.in_(found), reply_events.c.type.not_in(TERMINAL_TYPES)

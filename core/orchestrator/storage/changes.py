@@ -82,10 +82,10 @@ class Follower(Protocol):
 class Changes:
     """The topics that readers of this process wait for."""
 
-    def __init__(self, follower: Callable[[Callable[[Iterable[str]], None]], Follower]) -> None:
+    def __init__(self, follower: Callable[["Changes"], Follower]) -> None:
         """Hear of other processes' commits through what `follower` makes."""
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
-        self._follower = follower(self.tell)
+        self._follower = follower(self)
 
     @asynccontextmanager
     async def watch(self, topic: str) -> AsyncIterator[Watch]:
@@ -113,6 +113,12 @@ class Changes:
         """Wake those who wait for any of the topics."""
         for topic in topics:
             for watch in self._watches.get(topic, ()):
+                watch.tell()
+
+    def tell_all(self) -> None:
+        """Wake everybody who waits: something may have happened that nobody was told."""
+        for watches in self._watches.values():
+            for watch in watches:
                 watch.tell()
 
     def close(self) -> Awaitable[None]:

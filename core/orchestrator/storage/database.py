@@ -1,51 +1,42 @@
-"""The database: one engine, two kinds of transactions, and the schema brought up to date.
+"""The database: one schema, two kinds of transactions, and whoever waits for a write.
 
-On SQLite a writer takes the write lock at once (`BEGIN IMMEDIATE`): a transaction that read first and asked for the
-lock later could be refused in the middle. Writers of one process queue in front of that lock rather than in it,
-because waiting inside SQLite is polling.
+What is written here holds for SQLite and for PostgreSQL; where they differ, a `Vendor` knows. Who holds what while it
+writes is told in `locks`.
 """
 
-import asyncio
-import logging
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, event, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import QueuePool, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 from core.orchestrator.storage.changes import Changes, take_touched
-from core.orchestrator.storage.sqlite_follower import SqliteFollower
-from core.orchestrator.storage.sqlite_purging import empty_log
-
-logger = logging.getLogger(__name__)
+from core.orchestrator.storage.migrating import Migration, check, upgrade
+from core.orchestrator.storage.postgresql import Postgresql
+from core.orchestrator.storage.sqlite import Sqlite
+from core.orchestrator.storage.vendor import Vendor
 
 _WAIT = timedelta(seconds=5)
 _PATIENCE = timedelta(seconds=1)
 _CONNECTIONS = 16
-_WRITE = "orchestrator_write"
 
 
 class Database:
-    """Transactions on one SQLite file, shared by any number of processes."""
+    """Transactions on one database, shared by any number of processes."""
 
-    def __init__(self, path: Path, engine: AsyncEngine, wait: timedelta, changes: Changes) -> None:
+    def __init__(self, vendor: Vendor) -> None:
         """Use `open_database` to build one."""
-        self.changes = changes
+        self._vendor = vendor
+        self.changes = Changes(vendor.follower)
         """Who waits for a write, told when it is committed."""
-        self._path = path
-        self._engine = engine
-        self._wait = wait
-        self._writers = asyncio.Lock()
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections are being used at the moment."""
+        pool = self._vendor.engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -54,48 +45,55 @@ class Database:
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        async with _translated(), self._engine.connect() as connection:
+        async with self._vendor.reading() as connection:
             yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, *, line: str | None = None) -> AsyncIterator[AsyncConnection]:
         """Yield a connection whose writes are committed together at the end, or not at all.
+
+        Args:
+            line: writers of this process that name the same line come one after the other, in the order in which they
+                asked, and wait without a connection. It is no lock: other processes know nothing of it.
 
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        async with _translated(), self._turn_to_write(), self._engine.connect() as connection:
-            await connection.execution_options(**{_WRITE: True})
+        async with self._vendor.writing(line) as connection:
             take_touched(connection)  # a connection is used again, also after a transaction that failed
             async with connection.begin():
                 yield connection
-            self.changes.tell(take_touched(connection))
+                if touched := take_touched(connection):
+                    await self._vendor.announce(connection, touched)
+            self.changes.tell(touched)
 
-    @asynccontextmanager
-    async def _turn_to_write(self) -> AsyncIterator[None]:
-        # Behind a locked file the queue would otherwise wait one lock's timeout after the other.
-        try:
-            async with asyncio.timeout(self._wait.total_seconds()):
-                await self._writers.acquire()
-        except TimeoutError:
-            raise StorageUnavailableError("the database did not answer: earlier writes are still waiting") from None
-        try:
-            yield
-        finally:
-            self._writers.release()
-
-    async def migrate(self) -> None:
-        """Bring the schema up to date; nothing happens when it is.
+    async def migrate(self) -> Migration:
+        """Bring the schema up to date, and tell what was done; nothing is when it is. Several at once do it once.
 
         Raises:
             ConfigurationError: the database belongs to a later version.
             StorageUnavailableError: the database did not answer.
         """
-        try:
-            async with self.write() as connection:
-                await connection.run_sync(_upgrade)
-        except CommandError as error:
-            raise ConfigurationError(f"the database was made by a later version: {error}") from error
+        async with self._vendor.migrating() as connection:
+            return await connection.run_sync(upgrade)
+
+    async def prepare(self, *, alone: bool = False) -> None:
+        """Bring the schema up to date where that harms nobody, and make sure that it is.
+
+        Args:
+            alone: whether nobody else but this process uses the database. A database that is one file is brought up to
+                date all the same; for one that processes of several versions may use, `orchestrator migrate` is a step
+                of its own.
+
+        Raises:
+            ConfigurationError: the schema is not that of this version.
+            StorageUnavailableError: the database did not answer.
+        """
+        if alone or self._vendor.keeps_itself:
+            await self.migrate()
+            return
+        async with self.read() as connection:
+            await connection.run_sync(check)
 
     async def ping(self) -> None:
         """Return if the database answers.
@@ -107,92 +105,29 @@ class Database:
             await connection.execute(select(1))
 
     async def purge(self, patience: timedelta = _PATIENCE) -> None:
-        """Leave nothing of what was deleted in any file; where others hold that up for longer, it is logged.
+        """Leave as little of what was deleted as the database can, and keep nobody waiting for longer than `patience`.
 
-        What is left then goes with later writes, or when the last process closes the database.
+        What a vendor cannot do it logs, or says in its documentation.
         """
-        try:
-            if await asyncio.to_thread(empty_log, self._path, patience.total_seconds()):
-                return
-            reason = "somebody reads it"
-        except sqlite3.Error as error:
-            reason = str(error)
-        logger.warning("what was erased may be left in the database's log for a while: %s", reason)
+        await self._vendor.purge(patience)
 
     async def close(self) -> None:
         """Close every connection."""
         await self.changes.close()
-        await self._engine.dispose()
+        await self._vendor.close()
 
 
-def open_database(path: Path, *, connections: int = _CONNECTIONS, wait: timedelta = _WAIT) -> Database:
-    """Prepare the SQLite database at `path`; its folder and the file are created.
+def open_database(where: Path | str, *, connections: int = _CONNECTIONS, wait: timedelta = _WAIT) -> Database:
+    """Prepare a database: a SQLite file, whose folder is created with it, or one of a PostgreSQL server.
 
     Args:
-        path: the file.
-        connections: at most so many are open at a time.
-        wait: how long to wait for a connection, for earlier writers of this process, and for those of others.
+        where: the file, or an address such as `postgresql://user:password@host/name`.
+        connections: at most so many are open at a time; to PostgreSQL there is one more, which hears of changes.
+        wait: how long to wait for a connection, for other writers, and for the answer to a statement.
 
     Raises:
-        ConfigurationError: the file cannot be created or written to.
+        ConfigurationError: the file cannot be created or written to, or the address is none.
     """
-    _check_writable(path)
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),  # a path may hold what an address would give a meaning
-        connect_args={"timeout": wait.total_seconds()},
-        hide_parameters=True,  # an error is logged; prompts and messages are not
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=wait.total_seconds(),
-    )
-    event.listen(engine.sync_engine, "connect", _configure)
-    event.listen(engine.sync_engine, "begin", _begin)
-    changes = Changes(lambda tell: SqliteFollower(path, tell, wait.total_seconds()))
-    return Database(path, engine, wait, changes)
-
-
-def _check_writable(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise ConfigurationError(f"the database {path} cannot be written: {error.strerror}") from error
-
-
-def _configure(dbapi_connection: Any, _record: Any) -> None:
-    # The driver's own implicit BEGIN is switched off: `_begin` says when and how.
-    dbapi_connection.isolation_level = None
-    cursor = dbapi_connection.cursor()
-    for pragma in (
-        "journal_mode=wal",
-        "synchronous=full",  # a reply that was answered survives a power cut
-        "foreign_keys=on",
-        "secure_delete=on",  # what was erased is not left lying in the file
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get(_WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except DBAPIError as error:
-        raise StorageUnavailableError(f"the database did not answer: {error.orig}") from error
-    except PoolTimeoutError as error:
-        raise StorageUnavailableError("the database did not answer: every connection is in use") from error
+    if isinstance(where, Path):
+        return Database(Sqlite(where, connections, wait))
+    return Database(Postgresql(where, connections, wait))

@@ -9,6 +9,7 @@ import pytest
 
 from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.errors import ConfigurationError
+from core.orchestrator.storage.address import name_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -155,6 +156,11 @@ def test_an_empty_setting_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str)
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "postgresql+asyncpg://db/x"),
+        ("DATABASE_URL", "postgresql://ada:hush@hush@db/x"),
+        ("DATABASE_URL", "postgresql://ada:hush/hush@db/x"),
+        ("DATABASE_URL", "postgresql://ada:hush#hush@db/x"),
+        ("DATABASE_URL", "postgresql://ada:hush@db:port/x"),
         ("DATABASE_CONNECTIONS", "1"),
         ("TASK_QUEUE", "q" * 201),
         ("WORKER_CONCURRENT_CALLS", "0"),
@@ -178,6 +184,7 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, va
     with pytest.raises(ConfigurationError, match=f"^{name}: ") as raised:
         load_settings()
     assert "\n" not in str(raised.value)
+    assert "hush" not in str(raised.value)
 
 
 def test_a_deployment_needs_a_build_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +240,26 @@ def test_blanks_around_a_key_are_no_part_of_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_database_lies_in_the_data_directory_unless_it_has_an_address() -> None:
-    assert load_settings(DATA_DIR=Path("/data")).database_path == Path("/data/orchestrator.db")
-    assert load_settings(DATABASE_URL="sqlite:////var/x.db").database_path == Path("/var/x.db")
-    assert load_settings(DATABASE_URL="sqlite:///x.db").database_path == Path("x.db")
+    assert load_settings(DATA_DIR=Path("/data")).database == Path("/data/orchestrator.db")
+    assert load_settings(DATABASE_URL="sqlite:////var/x.db").database == Path("/var/x.db")
+    assert load_settings(DATABASE_URL="sqlite:///x.db").database == Path("x.db")
+    for address in ("postgresql://ada@db:5433/x?sslmode=require", "postgres:///x?host=/run", "postgresql://a,b:1/x"):
+        assert load_settings(DATABASE_URL=address).database == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:p%40ss%2Fword@db/x",
+        "postgresql://ada@db/x?password=p%40ss%2Fword",
+        "postgres://ada:p%40ss%2Fword@db:1,other:2/x?sslpassword=p%40ss%2Fword",
+    ],
+)
+def test_a_password_in_the_address_of_the_database_is_a_secret_in_every_form(url: str) -> None:
+    settings = load_settings(DATABASE_URL=url)
+    assert set(settings.secrets) == {"p%40ss%2Fword", "p@ss/word"}
+    assert "ss/word" not in repr(settings) + str(settings) + name_of(settings.database)
+    assert "%2F" not in repr(settings) + str(settings) + name_of(settings.database)
 
 
 def test_personas_are_found_wherever_the_command_is_run(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ from tests.core.orchestrator.calls.stage import (
     said_by,
 )
 from tests.core.orchestrator.domain import PROMPT, opened
+from tests.core.orchestrator.vendors import only_sqlite
+
+pytestmark = only_sqlite  # about what callers make of models, with few and simple writes
 
 SOON = timedelta(milliseconds=300)
 FLAGGED = {"code": 403, "message": "flagged", "metadata": {"reasons": ["violence"]}}

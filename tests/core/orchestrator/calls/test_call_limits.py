@@ -8,6 +8,9 @@ import pytest
 from core.orchestrator.errors import ErrorType, LLMProviderRateLimitError, LLMProviderServiceError, NextStep, Posture
 from tests.core.orchestrator.calls.line import SECOND, THRICE, Line
 from tests.core.orchestrator.domain import completion
+from tests.core.orchestrator.vendors import only_sqlite
+
+pytestmark = only_sqlite  # about what callers make of models, with few and simple writes
 
 SOON = timedelta(milliseconds=50)
 LATER = timedelta(seconds=30)

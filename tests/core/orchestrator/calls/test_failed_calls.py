@@ -28,6 +28,9 @@ from tests.core.orchestrator.domain import (
     completion,
     opened,
 )
+from tests.core.orchestrator.vendors import only_sqlite
+
+pytestmark = only_sqlite  # about what callers make of models, with few and simple writes
 
 
 async def test_tries_are_counted_by_kind_of_error(line: Line) -> None:

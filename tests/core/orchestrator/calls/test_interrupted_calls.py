@@ -22,6 +22,9 @@ from tests.core.orchestrator.domain import (
     completion,
     opened,
 )
+from tests.core.orchestrator.vendors import only_sqlite
+
+pytestmark = only_sqlite  # about what callers make of models, with few and simple writes
 
 
 async def test_an_answer_is_kept_once_the_database_is_back_and_not_asked_for_again(line: Line) -> None:

@@ -332,7 +332,9 @@ async def test_a_database_that_is_away_keeps_no_worker_from_starting(office: Off
     await office.ended("gen-1")
     await office.database.close()
     async with office.database.write() as connection:
-        await connection.exec_driver_sql("DROP TABLE attempts")
+        await connection.exec_driver_sql("ALTER TABLE attempts RENAME TO lost")
     await office.reconciliation.begin_overdue()
+    async with office.database.write() as connection:
+        await connection.exec_driver_sql("ALTER TABLE lost RENAME TO attempts")
     assert office.runs.reconciled == []
     assert "could not be looked for" in caplog.text

@@ -163,8 +163,8 @@ async def test_a_stopped_worker_says_so_and_its_text_is_forgotten(watched: Line)
 
 
 @pytest.fixture
-async def elsewhere(database_path: Path) -> AsyncIterator[Database]:
-    database = open_database(database_path)
+async def elsewhere(place: Path | str) -> AsyncIterator[Database]:
+    database = open_database(place)
     yield database
     await database.close()
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, TypeVar
 
 import pytest
@@ -46,7 +47,10 @@ async def test_a_stream_that_breaks_goes_on_where_it_was(cuts: Sequence[int]) ->
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("steps", [[Drop()], [Refuse(503), Drop()], [Refuse(503, {"interaction_id": INTERACTION_ID})]])
+@pytest.mark.parametrize(
+    "steps",
+    [[Drop()], [Refuse(503), Drop()], [Refuse(503, {"interaction_id": INTERACTION_ID})], [Refuse(429), Refuse(503)]],
+)
 async def test_a_message_is_repeated_with_its_key_until_it_is_answered(steps: list[Step], stream: bool) -> None:
     async with Service(EVENTS, *steps) as service:
         with Client(service.url) as client:
@@ -66,20 +70,31 @@ async def test_every_message_has_a_key_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_interaction_that_ended_with_a_503_is_not_asked_for_again(stream: bool) -> None:
-    async with Service(EVENTS, Refuse(503, {"interaction_id": INTERACTION_ID})) as service:
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_interaction_that_ended_so_is_not_asked_for_again(status: int, stream: bool) -> None:
+    async with Service(EVENTS, Refuse(status, {"interaction_id": INTERACTION_ID})) as service:
         service.status = "failed"
-        with Client(service.url) as client, pytest.raises(ClientError, match="503 unavailable: not now"):
+        with Client(service.url) as client, pytest.raises(ClientError, match=f"{status} unavailable: not now"):
             await _beside(lambda: _streamed(client, Reply()) if stream else client.interact(BODY))
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize("status", [HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY])
+@pytest.mark.parametrize("status", [HTTPStatus.CONFLICT, HTTPStatus.BAD_GATEWAY])
 async def test_other_refusals_are_told_at_once(status: HTTPStatus) -> None:
     async with Service(EVENTS, Refuse(status)) as service:
         with Client(service.url) as client, pytest.raises(ClientError, match=f"{status} unavailable: not now"):
             await _beside(lambda: _streamed(client, Reply()))
     assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_message_is_not_sent_again_before_the_service_wants_it(status: int) -> None:
+    async with Service(EVENTS, Refuse(status, retry_after="1")) as service:
+        began = monotonic()
+        with Client(service.url) as client:
+            await _beside(lambda: client.interact(BODY))
+    assert len(service.requests) == 2
+    assert monotonic() - began >= 1
 
 
 async def test_a_wait_that_the_service_asks_for_is_longer_than_patience_allows() -> None:

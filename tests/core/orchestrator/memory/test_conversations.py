@@ -1,12 +1,9 @@
-import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, insert, text
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.ledger import AttemptLedger
@@ -14,9 +11,10 @@ from core.orchestrator.contracts import InteractionStatus, MemoryWindow, Message
 from core.orchestrator.errors import SessionOwnershipError, UnknownResourceError
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations, select_window
-from core.orchestrator.storage.database import Database, open_database
+from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, sessions
 from tests.core.orchestrator.domain import ANY_BUDGET, LATER, NOON, opened, talked
+from tests.core.orchestrator.plans import reads_whole_tables, sorts, statements, steps_of
 
 Line = tuple[int, str, int, bool]
 """Sequence number, role, tokens, and whether it may be remembered."""
@@ -101,23 +99,22 @@ def conversations_of_turns(draw: st.DrawFn) -> list[Line]:
     return lines
 
 
-@pytest.fixture(scope="module")
-async def scratch(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
-    path = tmp_path_factory.mktemp("scratch") / "orchestrator.db"
-    shutil.copy(migrated_file, path)
-    database = open_database(path)
-    yield database
-    await database.close()
-
-
 @given(lines=conversations_of_turns(), budget=st.integers(0, 700))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_memory_is_the_newest_messages_that_fit_and_starts_with_a_question(
-    scratch: Database, lines: list[Line], budget: int
+    database: Database, lines: list[Line], budget: int
 ) -> None:
-    async with scratch.read() as connection:  # what is written here is gone with it
-        await fill(connection, "s1", lines)
-        window = await select_window(connection, "s1", 2 * 91 - 1, budget)
+    windows = []
+
+    async def look() -> None:
+        async with database.write() as connection:
+            await fill(connection, "s1", lines)
+            windows.append(await select_window(connection, "s1", 2 * 91 - 1, budget))
+            raise LookupError  # so that nothing is kept of an example
+
+    with pytest.raises(LookupError):
+        await look()
+    [window] = windows
     expected = naive_window(lines, budget)
     numbers = [number for number, *_ in expected]
     assert (window.first_sequence, window.last_sequence) == ((numbers[0], numbers[-1]) if numbers else (None, None))
@@ -223,29 +220,6 @@ async def test_a_transcript_is_its_owners(store: InteractionStore, conversations
 # --- what a turn costs in a long conversation ---
 
 
-@contextmanager
-def statements(database: Database) -> Iterator[list[tuple[str, object]]]:
-    seen: list[tuple[str, object]] = []
-
-    def note(_c: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
-        if statement.startswith(("SELECT", "UPDATE", "INSERT", "DELETE")):
-            seen.append((statement, parameters))
-
-    engine = database._engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(engine, "before_cursor_execute", note)
-
-
-async def plans_of(database: Database, seen: Sequence[tuple[str, object]]) -> list[str]:
-    async with database.read() as connection:
-        return [
-            str(row[3])
-            for statement, parameters in seen
-            for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]
-        ]
-
-
 async def test_a_turn_costs_the_same_in_a_conversation_of_ten_thousand_messages(
     database: Database, ledger: AttemptLedger, conversations: Conversations
 ) -> None:
@@ -257,7 +231,7 @@ async def test_a_turn_costs_the_same_in_a_conversation_of_ten_thousand_messages(
             await fill(connection, session_id, [(n, roles[n % 2], 10, True) for n in range(1, length + 1)])
     counts = {}
     for session_id, length in lengths.items():
-        with statements(database) as seen:
+        with statements(database, "SELECT", "UPDATE", "INSERT", "DELETE") as seen:
             interaction_id = await opened(store, session_id=session_id)
             window = await store.take_place(interaction_id, 1000)
             await conversations.history(session_id, window)
@@ -265,17 +239,17 @@ async def test_a_turn_costs_the_same_in_a_conversation_of_ten_thousand_messages(
         assert window.messages == 100
         counts[session_id] = len(seen)
     assert counts["long"] == counts["short"] < 20
-    plans = await plans_of(database, [one for one in seen if one[0].startswith(("SELECT", "UPDATE"))])
-    assert plans
-    assert [plan for plan in plans if "SEARCH" not in plan] == [], "a scan, or a sort, reads the whole conversation"
+    reading = [one for one in seen if one[0].startswith(("SELECT", "UPDATE")) and "FROM " in one[0]]
+    assert reading
+    for statement in reading:
+        assert not reads_whole_tables(await steps_of(database, *statement)), statement
 
 
 async def test_the_turns_still_to_end_have_an_index_of_their_own(database: Database) -> None:
-    async with database.read() as connection:
-        plan = await connection.execute(
-            text(
-                "EXPLAIN QUERY PLAN SELECT interaction_id FROM interactions WHERE session_id = 's1' "
-                "AND ended_at IS NULL AND turn < 5000 ORDER BY turn LIMIT 1"
-            )
-        )
-        assert "ix_interactions_open" in str(plan.one()[3])
+    query = (
+        "SELECT interaction_id FROM interactions WHERE session_id = 's1' "
+        "AND ended_at IS NULL AND turn < 5000 ORDER BY turn LIMIT 1"
+    )
+    steps = await steps_of(database, query)
+    assert "ix_interactions_open" in str(steps)
+    assert not sorts(steps)

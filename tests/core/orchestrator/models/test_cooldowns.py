@@ -53,9 +53,9 @@ def ward(database: Database) -> Ward:
 
 
 @pytest.fixture
-async def other_process(database_path: Path) -> AsyncIterator[Database]:
-    """A second database object on the same file, as another process has one."""
-    database = open_database(database_path)
+async def other_process(place: Path | str) -> AsyncIterator[Database]:
+    """A second database object on the same database, as another process has one."""
+    database = open_database(place)
     yield database
     await database.close()
 

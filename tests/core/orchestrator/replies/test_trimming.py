@@ -16,6 +16,7 @@ from core.orchestrator.replies.trimming import ReplyLogTrimmer
 from core.orchestrator.storage.database import Database, open_database
 from core.orchestrator.storage.tables import erased_interactions, interactions, reply_events
 from tests.core.orchestrator.domain import NOON, SettableClock, answered, begun, new_id, opened_watched
+from tests.core.orchestrator.plans import reads_whole_tables, sorts, statements, steps_of
 
 HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
 WHOLE = ["text.reset", "text.delta", "interaction.completed"]
@@ -101,9 +102,9 @@ async def test_many_logs_are_trimmed_a_hundred_at_a_time(
         nonlocal writes
         writes += 1
 
-    event.listen(database._engine.sync_engine, "commit", count)
+    event.listen(database._vendor.engine.sync_engine, "commit", count)
     await trimmer.trim()
-    event.remove(database._engine.sync_engine, "commit", count)
+    event.remove(database._vendor.engine.sync_engine, "commit", count)
     assert writes == 3
     async with database.read() as connection:
         assert await connection.scalar(select(func.count()).select_from(reply_events)) == 0
@@ -113,20 +114,13 @@ async def test_many_logs_are_trimmed_a_hundred_at_a_time(
 async def test_finding_what_is_to_be_trimmed_reads_no_other_interaction(
     database: Database, trimmer: ReplyLogTrimmer
 ) -> None:
-    queries: list[tuple[str, tuple[object, ...]]] = []
-
-    def note(
-        _connection: object, _cursor: object, statement: str, parameters: tuple[object, ...], *_more: object
-    ) -> None:
-        queries.append((statement, parameters))
-
-    event.listen(database._engine.sync_engine, "before_cursor_execute", note)
-    await trimmer.trim()
-    event.remove(database._engine.sync_engine, "before_cursor_execute", note)
-    [(statement, parameters)] = [one for one in queries if "FROM interactions" in one[0]]
-    async with database.read() as connection:
-        plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)).all()
-    assert [step.detail for step in plan] == ["SEARCH interactions USING INDEX ix_interactions_watched (ended_at<?)"]
+    with statements(database, "SELECT") as queries:
+        await trimmer.trim()
+    [query] = [one for one in queries if "FROM interactions" in one[0]]
+    steps = await steps_of(database, *query)
+    assert not reads_whole_tables(steps)
+    assert not sorts(steps)
+    assert "ix_interactions_watched" in str(steps)
 
 
 async def test_the_id_of_an_erased_interaction_is_forgotten_when_no_history_can_bring_it_back(
@@ -143,7 +137,7 @@ async def test_the_id_of_an_erased_interaction_is_forgotten_when_no_history_can_
 
 async def test_trimming_goes_on_until_its_block_ends_and_outlives_an_absent_database(
     database: Database,
-    database_path: Path,
+    place: Path | str,
     store: InteractionStore,
     ledger: AttemptLedger,
     caplog: pytest.LogCaptureFixture,
@@ -164,7 +158,7 @@ async def test_trimming_goes_on_until_its_block_ends_and_outlives_an_absent_data
             if self.rounds > 3:
                 self.done.set()
 
-    other = open_database(database_path)
+    other = open_database(place)
     trimmer = Watched(other, timedelta(milliseconds=10), MONTH)
     async with trimmer.kept_trimmed():
         await asyncio.wait_for(trimmer.done.wait(), 10)

@@ -21,9 +21,9 @@ SOON = 5
 
 
 @pytest.fixture
-async def elsewhere(database_path: Path) -> AsyncIterator[Database]:
-    """The same file, opened a second time: to SQLite that is what another process is."""
-    database = open_database(database_path)
+async def elsewhere(place: Path | str) -> AsyncIterator[Database]:
+    """The same database, opened a second time: to it that is what another process is."""
+    database = open_database(place)
     yield database
     await database.close()
 
@@ -129,8 +129,8 @@ async def test_a_thousand_who_wait_are_told_of_their_own(
             task.cancel()
 
 
-async def test_closing_ends_the_following(database_path: Path) -> None:
-    database = open_database(database_path)
+async def test_closing_ends_the_following(place: Path | str) -> None:
+    database = open_database(place)
     async with database.changes.watch(reply_topic("any")):
         pass
     await database.close()

@@ -1,4 +1,7 @@
-"""A process that writes: `python writer.py migrate PATH` or `python writer.py open PATH SESSION COUNT`."""
+"""A process that writes: `python writer.py migrate PLACE` or `python writer.py open PLACE SESSION COUNT`.
+
+PLACE is the path of a SQLite file, or the address of a PostgreSQL database.
+"""
 
 import asyncio
 import sys
@@ -9,8 +12,8 @@ from core.orchestrator.storage.database import open_database
 from tests.core.orchestrator.domain import request
 
 
-async def main(what: str, path: str, session_id: str = "", count: str = "0") -> None:
-    database = open_database(Path(path))
+async def main(what: str, place: str, session_id: str = "", count: str = "0") -> None:
+    database = open_database(place if "://" in place else Path(place))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.readline)

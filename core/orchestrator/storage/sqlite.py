@@ -1,0 +1,152 @@
+"""SQLite: one file, shared by the processes of one machine.
+
+A writer takes the write lock at once (`BEGIN IMMEDIATE`): a transaction that read first and asked for the lock later
+could be refused in the middle. Writers of one process queue in front of that lock rather than in it, because waiting
+inside SQLite is polling.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
+from core.orchestrator.storage.changes import Changes
+from core.orchestrator.storage.sqlite_follower import SqliteFollower
+from core.orchestrator.storage.sqlite_purging import empty_log
+
+logger = logging.getLogger(__name__)
+
+_WRITE = "orchestrator_write"
+
+
+class Sqlite:
+    """Transactions on one SQLite file."""
+
+    keeps_itself = True
+
+    def __init__(self, path: Path, connections: int, wait: timedelta) -> None:
+        """Prepare the database at `path`; its folder and the file are created.
+
+        Raises:
+            ConfigurationError: the file cannot be created or written to.
+        """
+        _check_writable(path)
+        self._path = path
+        self._wait = wait
+        self._writers = asyncio.Lock()
+        self.engine = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=str(path)),  # a path may hold what an address would give a meaning
+            connect_args={"timeout": wait.total_seconds()},
+            hide_parameters=True,  # an error is logged; prompts and messages are not
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=wait.total_seconds(),
+        )
+        event.listen(self.engine.sync_engine, "connect", _configure)
+        event.listen(self.engine.sync_engine, "begin", _begin)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection that sees one consistent state."""
+        async with _translated(), self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self, line: str | None = None) -> AsyncIterator[AsyncConnection]:  # noqa: ARG002
+        """Yield a connection whose transaction has the database for itself: all writers are in one line."""
+        async with _translated(), self._turn_to_write(), self.engine.connect() as connection:
+            await connection.execution_options(**{_WRITE: True})
+            yield connection
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection whose transaction has the database for itself."""
+        async with self.writing() as connection, connection.begin():
+            yield connection
+
+    def follower(self, changes: Changes) -> SqliteFollower:
+        """Return what looks at the file."""
+        return SqliteFollower(self._path, changes.tell, self._wait.total_seconds())
+
+    async def announce(self, connection: AsyncConnection, topics: Iterable[str]) -> None:
+        """Do nothing: every commit shows in the file."""
+
+    async def purge(self, patience: timedelta) -> None:
+        """Leave nothing of what was deleted in any file; where others hold that up for longer, it is logged.
+
+        What is left then goes with later writes, or when the last process closes the database.
+        """
+        try:
+            if await asyncio.to_thread(empty_log, self._path, patience.total_seconds()):
+                return
+            reason = "somebody reads it"
+        except sqlite3.Error as error:
+            reason = str(error)
+        logger.warning("what was erased may be left in the database's log for a while: %s", reason)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        # Behind a locked file the queue would otherwise wait one lock's timeout after the other.
+        try:
+            async with asyncio.timeout(self._wait.total_seconds()):
+                await self._writers.acquire()
+        except TimeoutError:
+            raise StorageUnavailableError("the database did not answer: earlier writes are still waiting") from None
+        try:
+            yield
+        finally:
+            self._writers.release()
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"the database {path} cannot be written: {error.strerror}") from error
+
+
+def _configure(dbapi_connection: Any, _record: Any) -> None:
+    # The driver's own implicit BEGIN is switched off: `_begin` says when and how.
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    for pragma in (
+        "journal_mode=wal",
+        "synchronous=full",  # a reply that was answered survives a power cut
+        "foreign_keys=on",
+        "secure_delete=on",  # what was erased is not left lying in the file
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise StorageUnavailableError(f"the database did not answer: {error.orig}") from error
+    except PoolTimeoutError as error:
+        raise StorageUnavailableError("the database did not answer: every connection is in use") from error

@@ -1,0 +1,39 @@
+"""What one database has its own way of: connections, what they tell one another, and what is left of the deleted."""
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from core.orchestrator.storage.changes import Changes, Follower
+
+
+class Vendor(Protocol):
+    """A maker of databases. Everything here raises `StorageUnavailableError` where the database does not answer."""
+
+    keeps_itself: bool
+    """Only processes of one machine use the database, and whichever is started first may change its schema."""
+    engine: AsyncEngine
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a connection that sees one consistent state."""
+
+    def writing(self, line: str | None) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a connection to begin a transaction on; those of one process that name the same line come in turn."""
+
+    def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a connection in a transaction that may change the schema: alone, and for as long as it takes."""
+
+    def follower(self, changes: Changes) -> Follower:
+        """Return what tells `changes` of other processes' commits."""
+
+    async def announce(self, connection: AsyncConnection, topics: Iterable[str]) -> None:
+        """Tell other processes what the transaction touched, as soon as it is committed."""
+
+    async def purge(self, patience: timedelta) -> None:
+        """Leave as little of what was deleted as can be, without keeping anybody waiting for longer than `patience`."""
+
+    async def close(self) -> None:
+        """Close every connection."""
