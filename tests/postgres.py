@@ -131,10 +131,18 @@ class PostgresServer:
         await self.execute(f"CREATE DATABASE {name} TEMPLATE {self._migrated} STRATEGY FILE_COPY")
         return self._url_of(name)
 
+    async def rows(self, query: str, url: str) -> list[dict[str, Any]]:
+        """Return what a query finds."""
+        connection = await asyncpg.connect(url)
+        try:
+            return [dict(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
     async def cut_connections(self, url: str) -> None:
         """End every connection to a database, as an operator would."""
         name = url.rpartition("/")[2]
-        await self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        await self.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
 
     # --- how ---
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,38 +99,45 @@ class Told:
         return self._response
 
 
-def polling(build: str | None, seconds_ago: float = 1) -> PollerInfo:
+@dataclass(frozen=True)
+class Polling:
     """A worker of a build, or one that has no version."""
+
+    build: str | None
+    seconds_ago: float = 1
+
+
+def _as_told(polling: Polling) -> PollerInfo:
     options = WorkerDeploymentOptions(
         deployment_name="ours",
-        build_id=build or "a hash of its code",
+        build_id=polling.build or "a hash of its code",
         worker_versioning_mode=WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
-        if build
+        if polling.build
         else WorkerVersioningMode.WORKER_VERSIONING_MODE_UNVERSIONED,
     )
     polled = Timestamp()
-    polled.FromDatetime(datetime.now(UTC) - timedelta(seconds=seconds_ago))
+    polled.FromDatetime(datetime.now(UTC) - timedelta(seconds=polling.seconds_ago))
     return PollerInfo(deployment_options=options, last_access_time=polled)
 
 
 @pytest.mark.parametrize(
     ("current", "pollers", "told"),
     [
-        (None, [polling(None)], "ok"),
-        (None, [polling(None), polling("2")], "ok"),
-        (None, [polling("2")], f"no build of deployment 'ours' is current, so nothing would be begun: {SET_CURRENT} 2"),
-        (None, [polling(None, 100), polling("2")], "no build of deployment 'ours' is current"),
-        ("1", [polling("1"), polling("2")], "ok"),
-        ("1", [polling("2"), polling(None)], "build '1' of deployment 'ours' is current, and no worker of it polls: "),
-        ("1", [polling("1", 100), polling("2")], "build '1' of deployment 'ours' is current, and no worker of it"),
-        ("1", [polling("1", 100)], "no worker polls the task queue 'queue'"),
+        (None, [Polling(None)], "ok"),
+        (None, [Polling(None), Polling("2")], "ok"),
+        (None, [Polling("2")], f"no build of deployment 'ours' is current, so nothing would be begun: {SET_CURRENT} 2"),
+        (None, [Polling(None, 100), Polling("2")], "no build of deployment 'ours' is current"),
+        ("1", [Polling("1"), Polling("2")], "ok"),
+        ("1", [Polling("2"), Polling(None)], "build '1' of deployment 'ours' is current, and no worker of it polls: "),
+        ("1", [Polling("1", 100), Polling("2")], "build '1' of deployment 'ours' is current, and no worker of it"),
+        ("1", [Polling("1", 100)], "no worker polls the task queue 'queue'"),
     ],
 )  # fmt: skip
 async def test_it_is_ready_where_workers_get_what_is_begun(
-    house: House, current: str | None, pollers: list[PollerInfo], told: str
+    house: House, current: str | None, pollers: list[Polling], told: str
 ) -> None:
     version = None if current is None else WorkerDeploymentVersion(deployment_name="ours", build_id=current)
     routing = TaskQueueVersioningInfo(current_deployment_version=version)
-    client: Any = Told(DescribeTaskQueueResponse(pollers=pollers, versioning_info=routing))
+    client: Any = Told(DescribeTaskQueueResponse(pollers=map(_as_told, pollers), versioning_info=routing))
     found = await ReadinessCheck(client, house.application.database, "queue").check()
     assert found["worker"] == told if told == "ok" else found["worker"].startswith(told)

@@ -142,6 +142,12 @@ async def test_the_last_one_to_leave_ends_the_reply(system: System, stream: bool
         for _ in range(2)
     ]
     await held(system)
+
+    async def both_are_there() -> bool:
+        shown = (await system.client.get("/metrics")).text
+        return f"\norchestrator_{'streams' if stream else 'waits'} 2.0" in shown
+
+    await eventually(both_are_there)
     call = system.standin.ledger.calls[0]
     clients[0].cancel()
     with pytest.raises(TimeoutError):

@@ -53,7 +53,14 @@ async def test_a_running_interaction_ends_on_its_build_and_a_new_one_begins_on_t
     own_system.standin.script(MODEL, HELD)
     first, _ = await own_system.start(**build(own_system, "1"))
 
-    told = (await ready(own_system))["worker"]
+    told = ""
+
+    async def polls() -> bool:  # a worker is ready a moment before Temporal lists it
+        nonlocal told
+        told = (await ready(own_system))["worker"]
+        return not told.startswith("no worker polls")
+
+    await eventually(polls)
     assert told.startswith(f"no build of deployment 'orchestrator-{own_system.port}' is current")
     program, *command = shlex.split(told.partition(": ")[2])
     assert program == "temporal"

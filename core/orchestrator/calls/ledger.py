@@ -25,6 +25,9 @@ from core.orchestrator.replies.log import append, append_if
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts, completions, interactions
 
+# What was asked may be long, and is read with every piece of a reply otherwise.
+_OF_OWNER = [interactions.c[name] for name in ("user_id", "persona_id", "watched", "ended_at", "cancelling")]
+
 
 @dataclass(frozen=True, slots=True)
 class BegunCall:
@@ -247,10 +250,8 @@ class AttemptLedger:
 
 async def _held_owner(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
     """Hold the interaction whose call it is, and return its row; None where it was erased."""
-    columns = interactions.c
-    query = select(columns.user_id, columns.persona_id, columns.watched, columns.ended_at, columns.cancelling)
-    held = query.where(columns.interaction_id == interaction_id).with_for_update(key_share=True)
-    return (await connection.execute(held)).one_or_none()
+    query = select(*_OF_OWNER).where(interactions.c.interaction_id == interaction_id)
+    return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
 
 
 async def _untold(

@@ -16,8 +16,8 @@ def what_is_wrong_with_database(url: str) -> str | None:
     if not url.startswith(_POSTGRESQL):
         is_file = url.startswith(_SQLITE) and url not in (_SQLITE, f"{_SQLITE}:memory:")
         return None if is_file else "must be sqlite:///PATH, a file that processes share, or postgresql://…"
-    authority, path, _query = re.fullmatch("[a-z]+://([^/?#]*)([^?#]*)(.*)", url, re.DOTALL).groups()
-    if "#" in url or "@" in path or authority.count("@") > 1 or not url.isprintable() or " " in url:
+    authority, slash, path = re.sub("[?#].*", "", url.partition("://")[2]).partition("/")
+    if "#" in url or "@" in slash + path or authority.count("@") > 1 or not url.isprintable() or " " in url:
         return "must have each of @ : / ? # % and blanks in a name or password written as %40 and so on"
     hosts = authority.rpartition("@")[2]
     return None if re.fullmatch(rf"{_HOST}(,{_HOST})*", hosts) else "must name hosts, and ports in digits"

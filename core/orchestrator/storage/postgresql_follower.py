@@ -139,39 +139,56 @@ class PostgresqlFollower:
         self._deaf.set()
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
+        """Listen until the connection is lost; then raise one of `_TROUBLE`."""
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         async with asyncio.timeout(self._wait_seconds):
             await connection.add_listener(CHANNEL, self._heard)
-        was_deaf = self._deaf.is_set()
         self._listens = True
         self._decided.set()
-        if await self._proves_to_hear():
-            self._deaf.clear()
-            if was_deaf:
-                logger.info("other processes' writes are heard of again")
-                self._changes.tell_all()
-        else:
-            logger.warning("notifications do not arrive: other processes' writes are looked for every second")
-            self._deaf.set()
+        hears = True
+        pause = _FIRST_PAUSE_SECONDS
         while True:
+            if self._deaf.is_set() or pause == _FIRST_PAUSE_SECONDS:
+                hears = await self._proves_to_hear(lost)
+                self._note_hearing(hears)
+            pause = self._alive_seconds if hears else min(2 * pause, self._alive_seconds)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._alive_seconds):
+                async with asyncio.timeout(pause):
                     await lost.wait()
             if lost.is_set():
                 raise ConnectionResetError
             async with asyncio.timeout(self._wait_seconds):
                 await connection.execute("SELECT 1")
 
-    async def _proves_to_hear(self) -> bool:
+    def _note_hearing(self, hears: bool) -> None:
+        if hears and self._deaf.is_set():
+            logger.info("other processes' writes are heard of again")
+            self._deaf.clear()
+            self._changes.tell_all()
+        elif not hears and not self._deaf.is_set():
+            logger.warning("notifications do not arrive: other processes' writes are looked for every second")
+            self._deaf.set()
+
+    async def _proves_to_hear(self, lost: asyncio.Event) -> bool:
+        """Tell whether a notification arrives.
+
+        Raises:
+            ConnectionResetError: the connection was lost meanwhile.
+        """
         self._hears.clear()
+        waiting = [asyncio.create_task(event.wait()) for event in (self._hears, lost)]
         try:
-            async with asyncio.timeout(_PROOF_SECONDS):
-                await self._notify("\n".join((self._process, _PROOF)))
-                await self._hears.wait()
-        except (StorageUnavailableError, TimeoutError):
+            await self._notify("\n".join((self._process, _PROOF)))
+            await asyncio.wait(waiting, timeout=_PROOF_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        except StorageUnavailableError:
             return False
-        return True
+        finally:
+            for task in waiting:
+                task.cancel()
+        if lost.is_set():
+            raise ConnectionResetError
+        return self._hears.is_set()
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         process, *topics = str(payload).split("\n")

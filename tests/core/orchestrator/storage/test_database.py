@@ -358,6 +358,7 @@ async def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path: Path
     assert [name for name, _ in schema_of(path)] == ["prompts"]
 
 
+@only_sqlite
 async def test_a_database_from_a_later_version_is_refused(database: Database) -> None:
     async with database.write() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

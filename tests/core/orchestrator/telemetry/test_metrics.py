@@ -136,6 +136,7 @@ def _id_of(moment: datetime) -> str:
 @pytest.mark.parametrize(
     ("interaction_id", "waited"),
     [(_id_of(NOW - timedelta(seconds=7)), 7), (_id_of(NOW + timedelta(seconds=1)), 0), ("theirs", None)],
+    ids=["past", "future", "unknown"],
 )
 def test_a_wait_is_read_from_the_id(counted: Counted, interaction_id: str, waited: float | None) -> None:
     counted.bus.publish(InteractionInProgress(interaction_id=interaction_id, models=[]))
