@@ -4,20 +4,20 @@ import asyncio
 import getpass
 import json
 import sys
-from collections.abc import AsyncIterator
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from temporalio.client import WorkflowHistory
 
 from api.app import create_app
-from api.keys_command import keys_command
 from api.server import serve
 from chat.loop import run_chat
+from commands.keys import keys_command
+from commands.replay import replay
+from commands.usage import usage
 from core.orchestrator.access.exposure import check_exposure
 from core.orchestrator.agents.formatter import check_formatters
 from core.orchestrator.application import start_application
@@ -29,16 +29,11 @@ from core.orchestrator.plugins import load_plugins
 from core.orchestrator.processes import leave, stop_requested
 from core.orchestrator.storage.address import name_of
 from core.orchestrator.storage.database import open_database
-from core.orchestrator.usage import GroupBy, UsageReport, UsageReports, UsageSum
 from embedded.up import up as run_everything
 from temporal.client import connect
-from temporal.payloads import data_converter
-from temporal.replay import count_of, histories_of, history_in, history_of
-from temporal.replay import replay as replay_histories
 from temporal.setup import make_namespace, prepare_namespace
 from temporal.telemetry import telemetry
 from worker import run_worker
-from workflows.all import WORKFLOWS
 
 app = typer.Typer(
     help="The durable LLM layer: every interaction with a persona is a Temporal workflow.",
@@ -47,6 +42,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(keys_command, name="keys")
+app.command()(usage)
+app.command()(replay)
 out = Console()
 
 Insecure = Annotated[
@@ -183,103 +180,6 @@ async def _setup(settings: Settings) -> None:
     changes = [*await make_namespace(client, retention), *await prepare_namespace(client, retention)]
     for change in changes or ["nothing to change"]:
         out.print(f"namespace {client.namespace}: {change}")
-
-
-@app.command()
-def usage(
-    group_by: Annotated[GroupBy, typer.Option(help="What to sum by.")] = GroupBy.MODEL,
-    since: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First day, UTC.")] = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last day, UTC.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show tokens and cost."""
-    report = asyncio.run(_usage(load_settings(), group_by, _day(since), _day(until)))
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        out.print(_usage_table(report))
-
-
-async def _usage(settings: Settings, group_by: GroupBy, since: date | None, until: date | None) -> UsageReport:
-    database = open_database(settings.database)
-    try:
-        await database.prepare()
-        return await UsageReports(database).report(group_by, since, until)
-    finally:
-        await database.close()
-
-
-def _day(text: str | None) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"'{text}' is not a day such as 2026-01-31") from None
-
-
-def _usage_table(report: UsageReport) -> Table:
-    table = Table(caption="tokens; cost in USD; unknown: calls whose cost no provider told, ~ their estimate")
-    table.add_column(report.group_by, overflow="fold")
-    for heading in ("runs", "calls", "prompt", "reply", "total", "cost", "unknown"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for item in report.items:
-        table.add_row(item.key or "-", *_usage_cells(item))
-    table.add_section()
-    table.add_row("all", *_usage_cells(report.total))
-    return table
-
-
-def _usage_cells(item: UsageSum) -> list[str]:
-    counts = (item.interactions, item.calls, item.prompt_tokens, item.completion_tokens, item.total_tokens)
-    costs = [] if item.cost_usd is None else [f"{item.cost_usd:.6f}"]
-    costs += [] if item.estimated_cost_usd is None else [f"~{item.estimated_cost_usd:.6f}"]
-    return [*(f"{count:,}" for count in counts), "\n".join(costs or ["unknown"]), f"{item.unknown_cost_calls:,}"]
-
-
-@app.command()
-def replay(
-    workflow_id: Annotated[str | None, typer.Argument(help="Such as interaction-0198….")] = None,
-    query: Annotated[str | None, typer.Option(help="Replay all that match, such as 'Fallbacks > 0'.")] = None,
-    history: Annotated[
-        Path | None, typer.Option(help="A file written by `temporal workflow show --output json`.")
-    ] = None,
-    allow_empty: Annotated[bool, typer.Option(help="Succeed although --query finds no run.")] = False,
-) -> None:
-    """Replay histories against the code of today and say what differs; exit code 1 if anything does.
-
-    A query that finds nothing is exit code 1 as well: nothing was compared.
-    """
-    if sum(source is not None for source in (workflow_id, query, history)) != 1:
-        raise ConfigurationError("replay needs exactly one of WORKFLOW_ID, --query and --history")
-    same, different = asyncio.run(_replay(load_settings(), workflow_id, query, history))
-    if same + different == 0:
-        out.print(f"nothing was compared: no run matches {query}", soft_wrap=True, markup=False, highlight=False)
-    if different or not (same or allow_empty):
-        raise typer.Exit(1)
-
-
-async def _replay(
-    settings: Settings, workflow_id: str | None, query: str | None, history: Path | None
-) -> tuple[int, int]:
-    """Return how many go the same way, and how many do not."""
-    histories: AsyncIterator[WorkflowHistory]
-    if history is not None:
-        histories = history_in(history)
-    elif query is not None:
-        client = await connect(settings)
-        out.print(f"{await count_of(client, query)} to replay")
-        histories = histories_of(client, query)
-    else:
-        histories = history_of(await connect(settings), str(workflow_id))
-    same = different = 0
-    async for result in replay_histories(WORKFLOWS, histories, data_converter(settings.PAYLOAD_ENCRYPTION_KEYS)):
-        if result.difference is None:
-            same += 1
-            out.print(f"same     {result.workflow_id}  {result.events} events", soft_wrap=True)
-        else:
-            different += 1
-            out.print(f"differs  {result.workflow_id}  {result.difference}", soft_wrap=True, markup=False)
-    out.print(f"{same} go the same way, {different} differ")
-    return same, different
 
 
 @app.command()

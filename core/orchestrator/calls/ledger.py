@@ -23,10 +23,8 @@ from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.replies.log import append, append_if
 from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.locks import hold_interactions
 from core.orchestrator.storage.tables import attempts, completions, interactions
-
-# What was asked may be long, and is read with every piece of a reply otherwise.
-_OF_OWNER = [interactions.c[name] for name in ("user_id", "persona_id", "watched", "ended_at", "cancelling")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,8 @@ class AttemptLedger:
             transaction; None where the interaction has ended or is to end: nobody is to be asked.
         """
         async with self._database.write() as connection:
-            owner = await _held_owner(connection, interaction_id)
+            query = select(interactions).where(interactions.c.interaction_id == interaction_id)
+            owner = (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
             finished = await read_finished_text(connection, interaction_id, call.place)
             if finished is not None:
                 return finished
@@ -126,7 +125,7 @@ class AttemptLedger:
         """
         still_open = exists().where(*_open(delta.interaction_id, delta.attempt))
         async with self._database.write() as connection:
-            await _held_owner(connection, delta.interaction_id)
+            await hold_interactions(connection, interactions.c.interaction_id == delta.interaction_id)
             return await append_if(connection, still_open, delta)
 
     async def succeed(
@@ -149,7 +148,7 @@ class AttemptLedger:
         """
         usage = (completion.usage or Usage()).model_dump() | {"estimated_cost_usd": estimated_cost_usd}
         async with self._database.write() as connection:
-            await _held_owner(connection, interaction_id)
+            await hold_interactions(connection, interactions.c.interaction_id == interaction_id)
             closed = await _write_open(
                 connection,
                 interaction_id,
@@ -197,7 +196,7 @@ class AttemptLedger:
             False when it is closed already, by a newer call or the interaction's end: then nothing was written.
         """
         async with self._database.write() as connection:
-            await _held_owner(connection, interaction_id)
+            await hold_interactions(connection, interactions.c.interaction_id == interaction_id)
             closed = await _write_open(
                 connection,
                 interaction_id,
@@ -246,12 +245,6 @@ class AttemptLedger:
                 select(func.min(completions.c.place)).where(completions.c.interaction_id == interaction_id)
             )
         return place
-
-
-async def _held_owner(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
-    """Hold the interaction whose call it is, and return its row; None where it was erased."""
-    query = select(*_OF_OWNER).where(interactions.c.interaction_id == interaction_id)
-    return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
 
 
 async def _untold(

@@ -8,7 +8,8 @@ what may not be there yet, and so has no row to lock, there is `hold`.
 
 Locks are taken in one order, so that nobody waits in a circle, and are free at the end of the transaction:
 
-1. names: that of a user's idempotency key, of the interaction to be opened, of a cooling model (`hold`); after these
+1. names (`hold`): first that of a user's idempotency key and of the interaction to be opened, then those of the limits
+   it has to stay within; elsewhere, and alone, that of a model which fails; after these
    those of a user and of an API key for whom openings are counted;
 2. the row of a session, by whoever opens a turn in it, ends one of its turns, or erases it: an ending tells the next
    turn, so it must not cross an opening, nor either of them the erasure;
