@@ -30,7 +30,7 @@ from tests.harness import free_port
 # A line of input: the server is about to end, and its data are kept. The end of input: that of whoever started it.
 _SUPERVISE = """
 home=$1; shift; "$@" & server=$!; echo $server
-if read -r _; then wait $server; else kill -QUIT $server; wait $server; rm -rf "$home"; fi
+if read -r _; then wait $server; else kill -QUIT $server; kill -CONT $server; wait $server; rm -rf "$home"; fi
 """
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
