@@ -25,6 +25,7 @@ from core.orchestrator.application import Application
 from core.orchestrator.interactions.following import ReplyFollower
 from core.orchestrator.telemetry import names
 from core.orchestrator.telemetry.tracing import tracer
+from temporal.encryption import PayloadEncryption
 from temporal.runs import WorkflowRuns
 
 _DESCRIPTION = """Every interaction with a persona is a durable workflow: an accepted message gets exactly one reply,
@@ -87,8 +88,8 @@ def create_app(application: Application, client: Client, keys: KeyRing | None = 
     add_problem_handlers(app)
     for routes in (llm, interactions, sessions, users, catalogue, models, usage, health, metrics):
         app.include_router(routes.router)
-    if client.data_converter.payload_codec is not None:
-        app.include_router(codec_routes(client.data_converter.payload_codec))
+    if encryption_keys := application.settings.PAYLOAD_ENCRYPTION_KEYS:
+        app.include_router(codec_routes(PayloadEncryption(encryption_keys)))
     app.add_middleware(Guard, front=app, keys=keys)  # what is added after it meets a request before it
     app.add_middleware(CodecOrigins, origins=application.settings.CODEC_ORIGINS)
     return app

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from uuid6 import uuid7
 
@@ -81,7 +82,10 @@ class InteractionService:
         self._application.personas.get(request.persona_id)
         if request.agent is not None and request.agent not in self._application.agents:
             raise UnknownResourceError("agent", request.agent)
-        return await self._begin(lambda: self._store.open_turn(request, opening, self._limits), opening)
+        # Those of one session wait for each other out here, not where they would keep others from the database.
+        async with self._application.database.in_line(request.session_id):
+            opened = await self._open(partial(self._store.open_turn, request, opening, self._limits), opening)
+        return await self._begin(opened)
 
     async def accept_completion(self, request: CompletionRequest, prompt: Prompt, opening: Opening) -> Opened:
         """Keep a bare completion's messages and start its workflow.
@@ -95,7 +99,8 @@ class InteractionService:
             StorageUnavailableError: the database did not answer; nothing was stored.
             WorkflowServiceUnavailableError: Temporal did not answer.
         """
-        return await self._begin(lambda: self._store.open_completion(request, prompt, opening, self._limits), opening)
+        ask = partial(self._store.open_completion, request, prompt, opening, self._limits)
+        return await self._begin(await self._open(ask, opening))
 
     async def _open(self, ask: Callable[[], Awaitable[Opened]], opening: Opening) -> Opened:
         """Open an interaction. One whose workflow was ended from outside, or never began, keeps nobody out."""
@@ -112,8 +117,7 @@ class InteractionService:
                     raise
                 made_room = in_any_case = True
 
-    async def _begin(self, ask: Callable[[], Awaitable[Opened]], opening: Opening) -> Opened:
-        opened = await self._open(ask, opening)
+    async def _begin(self, opened: Opened) -> Opened:
         handling(opened.request.interaction_id)
         if opened.status is InteractionStatus.QUEUED:  # of a repeated one the first start may not have been recorded
             await self._runs.start(opened.request)

@@ -23,6 +23,8 @@ from core.orchestrator.errors import OrchestratorError
 
 ENCODING = b"binary/encrypted"
 KEY_ID = "encryption-key-id"
+UNREADABLE = "unreadable"
+"""Beside a payload that could not be decrypted: why."""
 _NONCE_BYTES = 12
 
 
@@ -77,6 +79,28 @@ class PayloadEncryption(PayloadCodec):
             raise UnreadablePayloadError(
                 f"a payload is not what was encrypted with the key '{name}': it was changed, or the key is another one"
             ) from None
+
+
+class DecryptionWhereNeeded(PayloadEncryption):
+    """Leaves what cannot be decrypted to whoever needs it.
+
+    A workflow is given everything that has happened to it at once: a signal that nobody can read would else keep it
+    from hearing of anything, a cancellation included.
+    """
+
+    @override
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Decrypt what can be decrypted; beside the rest stands why not."""
+        return [self._decrypted_or_marked(payload) for payload in payloads]
+
+    def _decrypted_or_marked(self, payload: Payload) -> Payload:
+        try:
+            return self._decrypt(payload)
+        except UnreadablePayloadError as error:
+            marked = Payload()
+            marked.CopyFrom(payload)
+            marked.metadata[UNREADABLE] = str(error).encode()
+            return marked
 
 
 def is_encrypted(payload: Payload) -> bool:

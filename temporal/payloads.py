@@ -23,7 +23,14 @@ from temporalio.converter import (
 )
 from typing_extensions import override
 
-from temporal.encryption import ENCODING, PayloadEncryption, UnreadablePayloadError, is_encrypted, key_id_of
+from temporal.encryption import (
+    ENCODING,
+    UNREADABLE,
+    DecryptionWhereNeeded,
+    UnreadablePayloadError,
+    is_encrypted,
+    key_id_of,
+)
 
 
 class _WithoutNulls(PydanticJSONPlainPayloadConverter):
@@ -34,7 +41,7 @@ class _WithoutNulls(PydanticJSONPlainPayloadConverter):
 
 
 class _StillEncrypted(EncodingPayloadConverter):
-    """Says what is amiss where a process without keys meets an encrypted payload."""
+    """Says what is amiss where somebody needs a payload that is still encrypted."""
 
     @property
     @override
@@ -47,6 +54,8 @@ class _StillEncrypted(EncodingPayloadConverter):
 
     @override
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> NoReturn:
+        if reason := payload.metadata.get(UNREADABLE):
+            raise UnreadablePayloadError(reason.decode())
         key = f"the key '{key_id_of(payload)}'" if is_encrypted(payload) else "a key that is none of ours"
         raise UnreadablePayloadError(f"a payload is encrypted with {key}, and PAYLOAD_ENCRYPTION_KEYS is not set")
 
@@ -75,6 +84,6 @@ def data_converter(encryption_keys: Mapping[str, SecretStr]) -> DataConverter:
         return DATA_CONVERTER
     return replace(
         DATA_CONVERTER,
-        payload_codec=PayloadEncryption(encryption_keys),
+        payload_codec=DecryptionWhereNeeded(encryption_keys),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )

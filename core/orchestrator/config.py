@@ -17,6 +17,7 @@ from core.orchestrator.setting_types import (
     EncryptionKeys,
     HttpAddress,
     Key,
+    KeyEntries,
     Limit,
     NamedAddresses,
     NamedKeys,
@@ -101,7 +102,7 @@ class Settings(BaseSettings):
     """Comma-separated origins of Temporal UIs, such as http://127.0.0.1:8233: they may have histories decrypted."""
     API_HOST: str = "127.0.0.1"
     API_PORT: Port = 8000
-    API_KEYS: CommaSeparated = []
+    API_KEYS: KeyEntries = []
     """Comma-separated entries as `orchestrator keys create` prints them: who may use the API, and for what."""
     OPEN_INTERACTIONS_LIMIT: Limit = 2000
     """While so many interactions have not ended, new ones are refused with 503; 0: never."""

@@ -39,6 +39,15 @@ def _split_commas(value: Any) -> Any:
     return value
 
 
+def _entries(value: Any) -> Any:
+    entries = _split_commas(value)
+    if isinstance(value, str) and not (entries and all(part.strip() for part in value.split(","))):
+        raise ValueError(
+            "holds an entry that is empty; to ask for no keys, leave it out"
+        )  # else that were a typo's work
+    return entries
+
+
 def _pairs(example: str) -> Callable[[Any], Any]:
     def split(value: Any) -> Any:
         if not isinstance(value, str):
@@ -83,6 +92,7 @@ def _encryption_keys(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
 
 
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+KeyEntries = Annotated[list[str], NoDecode, BeforeValidator(_entries)]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 Key = Annotated[SecretStr | None, BeforeValidator(_without_blanks)]
 NamedAddresses = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs("ollama=http://127.0.0.1:11434/v1"))]

@@ -3,7 +3,7 @@
 import re
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
@@ -11,6 +11,7 @@ from temporalio.api.workflowservice.v1 import (
     ListWorkflowExecutionsRequest,
 )
 from temporalio.client import Client
+from temporalio.common import RawValue
 
 from core.orchestrator.access.caller import Scope
 from core.orchestrator.access.keys import create_key
@@ -157,3 +158,18 @@ async def test_an_interaction_begun_under_one_key_ends_under_the_next(own_system
     history = await handed_over(own_system, temporal, begun="a", ended="ba")
     assert not holds([history], MESSAGE)
     assert key_ids(history) == {"a", "b"}
+
+
+@beside
+async def test_a_signal_that_nobody_can_read_holds_up_nothing(own_system: System, temporal: Client) -> None:
+    own_system.standin.script(MODEL, HELD)
+    await own_system.start(**ENCRYPTED)
+    unreadable = [Payload(metadata={"encoding": b"binary/encrypted", "encryption-key-id": key}) for key in (b"a", b"z")]
+    async with sending(own_system, session_id="s", model=MODEL) as request:
+        await held(own_system)
+        run = temporal.get_workflow_handle(f"interaction-{await interaction_of(own_system, 's')}")
+        for name in ("place_freed", "unknown"):
+            for payload in unreadable:
+                await run.signal(name, RawValue(payload))
+        own_system.standin.release()
+        await answered(request)

@@ -48,8 +48,10 @@ class Door:
             OverloadedError: the service is full, or too many wait here.
             StorageUnavailableError: the database does not answer.
         """
+        waits = self._turns.locked()
         async with self._turn():
-            if monotonic() < self._away_until:
+            # One turn that ends so may have waited for something of its own; when all are taken, so would the next.
+            if waits and monotonic() < self._away_until:
                 raise StorageUnavailableError("the database does not answer")
             if not in_any_case and monotonic() < self._full_until:
                 raise OverloadedError(self._refusal, in_a_while())

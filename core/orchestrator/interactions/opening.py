@@ -104,7 +104,7 @@ class InteractionOpener(InteractionReader):
             StorageUnavailableError: the database did not answer; nothing was kept.
         """
         now = self._clock()
-        async with self._database.write(line=request.session_id) as connection:
+        async with self._database.write() as connection:
             if known := await _opened_before(connection, request, opening, now):
                 return known
             applicant = _applicant(request, opening)

@@ -9,6 +9,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 
 _SQLITE = "sqlite:///"
 _POSTGRESQL = ("postgresql://", "postgres://")
+_LAST_PORT = 65_535
 
 
 def what_is_wrong_with_database(url: str) -> str | None:
@@ -20,7 +21,11 @@ def what_is_wrong_with_database(url: str) -> str | None:
     if "#" in url or "@" in slash + path or authority.count("@") > 1 or not url.isprintable() or " " in url:
         return "must have each of @ : / ? # % and blanks in a name or password written as %40 and so on"
     hosts = authority.rpartition("@")[2]
-    return None if re.fullmatch(rf"{_HOST}(,{_HOST})*", hosts) else "must name hosts, and ports in digits"
+    if not re.fullmatch(rf"{_HOST}(,{_HOST})*", hosts) or any(
+        not 1 <= int(port) <= _LAST_PORT for port in re.findall(r":(\d+)(?=,|$)", hosts)
+    ):
+        return "must name hosts, and ports from 1 to 65535"
+    return None if hosts or path or "?" in url else "must name a host or a database"
 
 
 _HOST = r"(\[[0-9a-fA-F:.]+\]|[^:,\[\]]*)(:[0-9]{1,5})?"

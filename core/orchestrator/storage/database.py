@@ -5,7 +5,7 @@ writes is told in `locks`.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -49,23 +49,29 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def write(self, *, line: str | None = None) -> AsyncIterator[AsyncConnection]:
+    async def write(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection whose writes are committed together at the end, or not at all.
-
-        Args:
-            line: writers of this process that name the same line come one after the other, in the order in which they
-                asked, and wait without a connection. It is no lock: other processes know nothing of it.
 
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        async with self._vendor.writing(line) as connection:
+        async with self._vendor.writing() as connection:
             take_touched(connection)  # a connection is used again, also after a transaction that failed
             async with connection.begin():
                 yield connection
                 if touched := take_touched(connection):
                     await self._vendor.announce(connection, touched)
             self.changes.tell(touched)
+
+    def in_line(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Let those of this process that are about to write to the same thing come in the order in which they asked.
+
+        They wait without a connection. It is no lock: other processes know nothing of it.
+
+        Raises:
+            StorageUnavailableError: those before took too long.
+        """
+        return self._vendor.in_line(name)
 
     async def migrate(self) -> Migration:
         """Bring the schema up to date, and tell what was done; nothing is when it is. Several at once do it once.

@@ -88,10 +88,22 @@ class Postgresql:
             yield connection
 
     @asynccontextmanager
-    async def writing(self, line: str | None = None) -> AsyncIterator[AsyncConnection]:
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection each of whose statements sees what others have committed by then."""
-        async with self._turn_in(line), self._connected("READ COMMITTED") as connection:
+        async with self._connected("READ COMMITTED") as connection:
             yield connection
+
+    @asynccontextmanager
+    async def in_line(self, name: str) -> AsyncIterator[None]:
+        """Let those of this process that name the same thing come one after the other, in the order they asked."""
+        lock = self._lines.setdefault(name, asyncio.Lock())
+        with _translated():
+            async with asyncio.timeout(self._wait * _TO_CONNECT):
+                await lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[AsyncConnection]:
@@ -124,20 +136,6 @@ class Postgresql:
         """Close every connection."""
         await self._vacuuming.close()
         await self.engine.dispose()
-
-    @asynccontextmanager
-    async def _turn_in(self, line: str | None) -> AsyncIterator[None]:
-        if line is None:
-            yield
-            return
-        lock = self._lines.setdefault(line, asyncio.Lock())
-        with _translated():
-            async with asyncio.timeout(self._wait * _TO_CONNECT):
-                await lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
     async def _notify(self, payload: str) -> None:
         async with self.writing() as connection, connection.begin():

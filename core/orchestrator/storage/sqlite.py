@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,15 @@ class Sqlite:
             yield connection
 
     @asynccontextmanager
-    async def writing(self, line: str | None = None) -> AsyncIterator[AsyncConnection]:  # noqa: ARG002
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection whose transaction has the database for itself: all writers are in one line."""
         async with _translated(), self._turn_to_write(), self.engine.connect() as connection:
             await connection.execution_options(**{_WRITE: True})
             yield connection
+
+    def in_line(self, name: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
+        """Do nothing: all writers are in one line."""
+        return nullcontext()
 
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[AsyncConnection]:

@@ -20,8 +20,11 @@ class Vendor(Protocol):
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a connection that sees one consistent state."""
 
-    def writing(self, line: str | None) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a connection to begin a transaction on; those of one process that name the same line come in turn."""
+    def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a connection to begin a transaction on, whose writes nobody sees before it is committed."""
+
+    def in_line(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Let those of one process that name the same thing come one after the other."""
 
     def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a connection in a transaction that may change the schema: alone, and for as long as it takes."""

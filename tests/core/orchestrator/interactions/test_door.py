@@ -82,6 +82,13 @@ async def test_a_crowd_learns_from_its_first_that_the_database_does_not_answer()
     assert desk.asked == 1
 
 
+async def test_who_finds_the_door_open_asks_for_himself() -> None:
+    door, desk = Door(2, LONG, LONG), Desk(StorageUnavailableError("another session's row is held"))
+    await crowd(1, lambda: door.through(desk.ask))
+    desk.refusal = None
+    assert await door.through(desk.ask) == "in"
+
+
 async def test_a_database_counts_as_away_for_a_moment_only() -> None:
     door, desk = Door(1, LONG, NO_TIME), Desk(StorageUnavailableError("away"))
     await crowd(1, lambda: door.through(desk.ask))

@@ -86,9 +86,13 @@ async def test_of_users_that_race_for_a_session_one_gets_it(store: InteractionSt
 
 
 async def test_fifty_turns_opened_at_once_are_numbered_in_the_order_they_came_in(
-    store: InteractionStore, conversations: Conversations
+    store: InteractionStore, database: Database, conversations: Conversations
 ) -> None:
-    await asyncio.gather(*(store.open_turn(request(f"message {n}")) for n in range(50)))
+    async def open_in_line(number: int) -> None:
+        async with database.in_line("the session"):
+            await store.open_turn(request(f"message {number}"))
+
+    await asyncio.gather(*map(open_in_line, range(50)))
     assert await said(conversations) == [(2 * n + 1, "user", f"message {n}") for n in range(50)]
 
 
