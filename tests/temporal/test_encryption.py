@@ -162,7 +162,13 @@ async def test_a_run_that_no_worker_can_read_waits_for_one_with_the_key(temporal
             if event.HasField("workflow_task_failed_event_attributes"):
                 break
     read = await other.data_converter.decode_failure(event.workflow_task_failed_event_attributes.failure)
-    assert "key 'a', which PAYLOAD_ENCRYPTION_KEYS does not name" in str(read)
+    assert "key 'a', which PAYLOAD_ENCRYPTION_KEYS does not name" in str(_root(read))
     assert (await run.describe()).status is WorkflowExecutionStatus.RUNNING
     async with worker(await speaking("ba")):
         assert (await run.result()).status is InteractionStatus.COMPLETED
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
