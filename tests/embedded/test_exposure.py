@@ -19,7 +19,7 @@ KEY = create_key("web", frozenset({Scope.INTERACT, Scope.READ}))
         (["up"], {"API_HOST": "0.0.0.0"}),
         (["api"], {"API_HOST": "::"}),
         (["api", "--host", ""], {}),
-        (["api", "--host", "192.0.2.1"], {"API_KEYS": " , "}),
+        (["api", "--host", "192.0.2.1"], {"API_KEYS": ""}),
     ],
     ids=["up", "api", "no host", "no keys"],
 )
