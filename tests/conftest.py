@@ -68,7 +68,7 @@ async def shared_system(
 ) -> AsyncIterator[System]:
     """One API and one worker that tests share if they leave them running; no test's failures cool another's models."""
     directory = tmp_path_factory.mktemp("system")
-    system = System(temporal_address, shared_standin, directory, forked=False, LLM_COOLDOWN_AFTER_FAILURES="0")
+    system = System(temporal_address, shared_standin, directory, LLM_COOLDOWN_AFTER_FAILURES="0")
     try:
         await system.start()
         yield system

@@ -3,7 +3,7 @@
 To start a worker or an API costs a second and a half of processor time, nearly all of it imports, and a test run does
 it a hundred times. A fork is a process like any other, with a pid, sockets, threads and a database connection of its
 own, and dies of `kill -9` like any other; only the imports are behind it. That the commands themselves work is shown
-by the fixture `shared_system`, the tests of `orchestrator up`, and whatever else goes through `Process.start`.
+by the tests of `orchestrator up`, of the containers' commands, and whatever else goes through `Process.start`.
 
 This module is both sides: `Forks` in the tests, and `python -m tests.forks`, which has imported everything. They
 exchange lines of JSON. When the tests are gone, so are the forks.

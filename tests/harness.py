@@ -171,12 +171,7 @@ class System:
 
     async def command(self, *arguments: str, **settings: str) -> tuple[int, str]:
         """Run an `orchestrator` command and return its exit code and output."""
-        process = await Process.start(
-            [ORCHESTRATOR, *arguments],
-            self.directory / f"command-{next(self._logs)}.log",
-            {**self.environment, **settings},
-        )
-        self._processes.append(process)
+        process = await self._start([ORCHESTRATOR, *arguments], settings)
         return await process.wait(60), process.output
 
     async def interact(self, message: str = "Hello", **fields: Any) -> httpx.Response:

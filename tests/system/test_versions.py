@@ -5,7 +5,7 @@ import shlex
 from temporalio.client import Client
 
 from core.orchestrator.contracts import reconciliation_id_of
-from tests.harness import System
+from tests.harness import System, closed_run
 from tests.system.beside import beside
 from tests.system.stories import HELD, Json, answered, eventually, held, interaction_of, outcomes, sending
 from tests.system.temporal_cli import temporal_cli
@@ -91,6 +91,7 @@ async def test_a_running_interaction_ends_on_its_build_and_a_new_one_begins_on_t
     assert await first.stop() == 0
     assert (await ready(own_system))["worker"] == "ok"
     broken = (await own_system.interact(model="standin/reset", fallback_models=[GOOD])).json()
+    await closed_run(temporal, broken["workflow_id"])
     lookup = temporal.get_workflow_handle(reconciliation_id_of(broken["interaction_id"]))
     await lookup.result()
     assert await built_by(temporal, broken["workflow_id"]) == await built_by(temporal, lookup.id) == {"2"}

@@ -8,8 +8,9 @@ inside SQLite is polling.
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from core.orchestrator.storage.sqlite_purging import empty_log
 logger = logging.getLogger(__name__)
 
 _WRITE = "orchestrator_write"
+_PAUSE_SECONDS = 0.01
 
 
 class Sqlite:
@@ -41,6 +43,7 @@ class Sqlite:
             ConfigurationError: the file cannot be created or written to.
         """
         _check_writable(path)
+        _keep_log(path, wait)
         self._path = path
         self._wait = wait
         self._writers = asyncio.Lock()
@@ -123,6 +126,25 @@ def _check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise ConfigurationError(f"the database {path} cannot be written: {error.strerror}") from error
+
+
+def _keep_log(path: Path, wait: timedelta) -> None:
+    """Let the file have a write-ahead log from now on.
+
+    SQLite does not wait for others to do so while they do the same, as when API and worker begin on a new file at once.
+    """
+    end = time.monotonic() + wait.total_seconds()
+    while True:
+        try:
+            with closing(sqlite3.connect(path, timeout=wait.total_seconds(), isolation_level=None)) as database:
+                database.execute("PRAGMA journal_mode=wal")
+        except sqlite3.Error as error:
+            if time.monotonic() < end and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            # Whoever uses the database is told.
+            logger.debug("%s has no write-ahead log yet: %s", path, error)
+        return
 
 
 def _configure(dbapi_connection: Any, _record: Any) -> None:

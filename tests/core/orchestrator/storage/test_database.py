@@ -1,8 +1,9 @@
 import asyncio
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -344,6 +345,18 @@ async def test_processes_that_migrate_at_once_all_succeed(tmp_path: Path, migrat
     async with processes(*[["migrate", str(path)]] * 3) as started:
         await release(started)
     assert schema_of(path) == schema_of(migrated_file)
+
+
+async def test_a_new_file_that_somebody_is_about_to_write_to_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        released = threading.Timer(0.2, other.execute, ["COMMIT"])
+        released.start()
+        database = open_database(path)
+        released.join()
+        await database.migrate()
+        await database.close()
 
 
 async def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path: Path) -> None:
