@@ -1,5 +1,6 @@
 """Fixtures for every test: the real Temporal dev server, the stand-in, and our processes."""
 
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from embedded.temporal_server import start_temporal
 from standin import StandIn
 from tests.harness import FORKS, System, free_port
 from tests.postgres import PostgresServer
+
+gc.set_threshold(100_000, 20, 100)  # thousands of tests stay in memory; to walk over them again and again takes a while
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

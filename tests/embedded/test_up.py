@@ -1,9 +1,11 @@
 """`orchestrator up`: everything on one machine, by one command, and nothing left behind however it ends."""
 
+import asyncio
 import signal
 import time
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -50,7 +52,10 @@ async def _shows_in_its_ui_what_it_encrypts(ups: Ups) -> None:
     """Do as the page of the UI does, from wherever it was opened."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ups.ui_port}/api/v1") as ui:
         codec = (await ui.get("/settings")).json()["Codec"]["Endpoint"]
-        listed = (await ui.get("/namespaces/default/workflows")).json()["executions"]
+        listed: list[dict[str, Any]] = []
+        async with asyncio.timeout(READY_SECONDS):  # Temporal's list of workflows lags behind
+            while not listed:
+                listed = (await ui.get("/namespaces/default/workflows")).json().get("executions", [])
         run = max(listed, key=lambda one: str(one["startTime"]))["execution"]
         history = (await ui.get(f"/namespaces/default/workflows/{run['workflowId']}/history")).json()["history"]
         started = history["events"][0]["workflowExecutionStartedEventAttributes"]["input"]

@@ -9,7 +9,7 @@ import pytest
 from core.orchestrator.examples.reply_reducer import Reply
 from tests.api.talk import CHAT, DIRECT, assert_problem
 from tests.harness import System
-from tests.system.stories import SHORT_HEARTBEAT, held, interaction_of, read, sending, worker_calling
+from tests.system.stories import SHORT_HEARTBEAT, eventually, held, interaction_of, read, sending, worker_calling
 from tests.system.streams import (
     INTERACT,
     events_in,
@@ -111,7 +111,15 @@ async def test_a_stream_cut_at_any_event_goes_on_with_the_next(system: System) -
         events = [event async for event in events_in(response)]
     interaction_id = response.headers["x-interaction-id"]
     assert {"text.delta", "attempt.failed", "text.reset"} <= set(kinds(events))
-    message = (await read(system, interaction_id))["message"]
+
+    async def is_billed() -> (
+        bool
+    ):  # what the broken call cost is found out later, and the last event tells it from then on
+        return (await read(system, interaction_id))["usage"]["cost_usd"] is not None
+
+    await eventually(is_billed)
+    view = await read(system, interaction_id)
+    message, events[-1]["response"] = view["message"], view
 
     async def cut(place: int, *, by_header: bool) -> None:
         after = events[place]["sequence_number"]
