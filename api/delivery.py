@@ -14,14 +14,9 @@ from api.fields import IdempotencyHeader, OnDisconnect
 from api.idempotency import fingerprint
 from api.problems import REPLAYED
 from api.streaming import ReplyStreamResponse
-from core.orchestrator.contracts import (
-    InteractionRequest,
-    InteractionStatus,
-    InteractionView,
-    MultitaskStrategy,
-    workflow_id_of,
-)
+from core.orchestrator.contracts import InteractionRequest, InteractionStatus, InteractionView, MultitaskStrategy
 from core.orchestrator.interactions.opening import IdempotencyKey, Opened, Opening
+from core.orchestrator.workflow_ids import workflow_id_of
 
 _NOBODY_LISTENS = 499
 """The client has left; so proxies call it, too."""

@@ -12,13 +12,7 @@ from api.streaming import ReplyStream
 from api.waiting import Waits
 from core.orchestrator.application import Application
 from core.orchestrator.calls.prompt import Prompt
-from core.orchestrator.contracts import (
-    CompletionRequest,
-    InteractionRequest,
-    InteractionStatus,
-    InteractionView,
-    workflow_id_of,
-)
+from core.orchestrator.contracts import CompletionRequest, InteractionRequest, InteractionStatus, InteractionView
 from core.orchestrator.errors import (
     OrchestratorError,
     OverloadedError,
@@ -31,6 +25,7 @@ from core.orchestrator.interactions.door import Door
 from core.orchestrator.interactions.following import ReplyFollower
 from core.orchestrator.interactions.opening import Opened, Opening, created_event
 from core.orchestrator.log_context import handling
+from core.orchestrator.workflow_ids import workflow_id_of
 from temporal.runs import WorkflowRuns
 
 logger = logging.getLogger("orchestrator.api")

@@ -12,8 +12,8 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from core.orchestrator.contracts import interaction_id_of
 from core.orchestrator.log_context import handling
+from core.orchestrator.workflow_ids import interaction_id_of
 
 
 class LogContext(Interceptor):

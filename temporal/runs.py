@@ -28,11 +28,10 @@ from core.orchestrator.contracts import (
     CompletionRequest,
     InteractionRequest,
     Reconcile,
-    reconciliation_id_of,
-    workflow_id_of,
 )
 from core.orchestrator.errors import WorkflowServiceUnavailableError
 from core.orchestrator.runs import START_TIMEOUT, RunState
+from core.orchestrator.workflow_ids import reconciliation_id_of, workflow_id_of
 from temporal.reasons import reason
 from temporal.search_attributes import PERSONA_ID, SESSION_ID, USER_ID
 

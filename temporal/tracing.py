@@ -31,9 +31,10 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from core.orchestrator.contracts import InteractionRequest, InteractionView, interaction_id_of
+from core.orchestrator.contracts import InteractionRequest, InteractionView
 from core.orchestrator.telemetry import names
 from core.orchestrator.telemetry.tracing import tracer, tracing_is_wanted
+from core.orchestrator.workflow_ids import interaction_id_of
 
 _SERVICE = "ai-orchestrator"
 _FLUSH_MILLISECONDS = 3000

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from structlog.contextvars import bind_contextvars
 from structlog.typing import EventDict
 
-from core.orchestrator.contracts import interaction_id_of
+from core.orchestrator.workflow_ids import interaction_id_of
 
 T = TypeVar("T")
 

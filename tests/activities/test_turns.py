@@ -22,7 +22,6 @@ from core.orchestrator.contracts import (
     MemoryWindow,
     MultitaskStrategy,
     StoreResults,
-    workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import EventBus
@@ -39,6 +38,7 @@ from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
 from core.orchestrator.runs import RunState
 from core.orchestrator.storage.database import open_database
+from core.orchestrator.workflow_ids import workflow_id_of
 from tests.harness import ROOT
 
 

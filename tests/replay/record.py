@@ -38,12 +38,11 @@ from core.orchestrator.contracts import (
     InteractionStatus,
     Message,
     MultitaskStrategy,
-    reconciliation_id_of,
-    workflow_id_of,
 )
 from core.orchestrator.extensions import register_agent
 from core.orchestrator.interactions.opening import Opening
 from core.orchestrator.interactions.store import Ending, InteractionStore
+from core.orchestrator.workflow_ids import reconciliation_id_of, workflow_id_of
 from embedded.children import Children
 from embedded.temporal_server import start_temporal
 from standin import StandIn

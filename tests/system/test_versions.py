@@ -4,7 +4,7 @@ import shlex
 
 from temporalio.client import Client
 
-from core.orchestrator.contracts import reconciliation_id_of
+from core.orchestrator.workflow_ids import reconciliation_id_of
 from tests.harness import System, closed_run
 from tests.system.beside import beside
 from tests.system.stories import HELD, Json, answered, eventually, held, interaction_of, outcomes, sending

@@ -6,9 +6,10 @@ import pytest
 from temporalio.client import Client, WorkflowFailureError
 
 from core.orchestrator.config import Settings
-from core.orchestrator.contracts import CompletionRequest, InteractionRequest, workflow_id_of
+from core.orchestrator.contracts import CompletionRequest, InteractionRequest
 from core.orchestrator.errors import WorkflowServiceUnavailableError
 from core.orchestrator.runs import RunState
+from core.orchestrator.workflow_ids import workflow_id_of
 from temporal.client import connect
 from temporal.runs import WorkflowRuns, share_of
 from tests.harness import free_port

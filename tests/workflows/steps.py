@@ -32,9 +32,9 @@ from core.orchestrator.contracts import (
     PlannedCall,
     PromptPlan,
     StoreResults,
-    workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType, NextStep
+from core.orchestrator.workflow_ids import workflow_id_of
 from workflows.all import WORKFLOWS
 
 Behaviour = Callable[[PlannedCall], Awaitable[ModelAnswer]]

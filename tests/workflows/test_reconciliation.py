@@ -12,7 +12,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
-from core.orchestrator.contracts import Reconcile, Reconciled, reconciliation_id_of
+from core.orchestrator.contracts import Reconcile, Reconciled
+from core.orchestrator.workflow_ids import reconciliation_id_of
 from temporal.runs import WorkflowRuns
 from temporal.search_attributes import OUTCOME
 from workflows.all import WORKFLOWS

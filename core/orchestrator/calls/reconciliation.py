@@ -18,7 +18,7 @@ from sqlalchemy import Row, func, select, update
 from core.orchestrator.calls.attempts import usage_of
 from core.orchestrator.calls.provider_errors import as_provider_error
 from core.orchestrator.clock import Clock, utc_now
-from core.orchestrator.contracts import Attempt, InteractionView, Reconciled, Usage, reconciliation_id_of
+from core.orchestrator.contracts import Attempt, InteractionView, Reconciled, Usage
 from core.orchestrator.errors import NextStep, OrchestratorError, StorageUnavailableError
 from core.orchestrator.foreign import must_go_on
 from core.orchestrator.providers.base import ChatCompletion, LLMProvider
@@ -27,6 +27,7 @@ from core.orchestrator.registry import Registry
 from core.orchestrator.runs import Runs
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts, erased_interactions, interactions
+from core.orchestrator.workflow_ids import reconciliation_id_of
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
 from core.orchestrator.clock import Clock, utc_now
-from core.orchestrator.contracts import InteractionStatus, reconciliation_id_of, workflow_id_of
+from core.orchestrator.contracts import InteractionStatus
 from core.orchestrator.errors import UnknownResourceError
 from core.orchestrator.events import EventBus, terminal_event_of
 from core.orchestrator.interactions.store import CANCELLED, Ending, InteractionStore
@@ -36,6 +36,7 @@ from core.orchestrator.storage.tables import (
     reply_events,
     sessions,
 )
+from core.orchestrator.workflow_ids import reconciliation_id_of, workflow_id_of
 
 _DELETIONS_AT_A_TIME = 16
 _AT_A_TIME = 100

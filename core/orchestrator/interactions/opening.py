@@ -21,7 +21,6 @@ from core.orchestrator.contracts import (
     InteractionRequest,
     InteractionStatus,
     MultitaskStrategy,
-    workflow_id_of,
 )
 from core.orchestrator.errors import (
     IdempotencyConflictError,
@@ -39,6 +38,7 @@ from core.orchestrator.storage.locks import hold, hold_interactions
 from core.orchestrator.storage.tables import erased_interactions, interactions, messages, prompts, sessions
 from core.orchestrator.storage.upserts import insert_if_absent
 from core.orchestrator.tokens import estimate_tokens
+from core.orchestrator.workflow_ids import workflow_id_of
 
 _COUNTED = 10
 _NO_LIMITS = Limits()

@@ -19,11 +19,11 @@ from core.orchestrator.contracts import (
     InteractionRequest,
     InteractionStatus,
     InteractionView,
-    workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import completions, erased_interactions, interactions, partials, prompts
+from core.orchestrator.workflow_ids import workflow_id_of
 
 
 class InteractionReader:

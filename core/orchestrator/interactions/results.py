@@ -14,7 +14,6 @@ from core.orchestrator.contracts import (
     InteractionView,
     OnFailure,
     StoreResults,
-    workflow_id_of,
 )
 from core.orchestrator.errors import ErrorType, OrchestratorError, UnknownResourceError
 from core.orchestrator.events import EventBus, terminal_event_of
@@ -22,6 +21,7 @@ from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
 from core.orchestrator.runs import Runs
+from core.orchestrator.workflow_ids import workflow_id_of
 
 logger = logging.getLogger(__name__)
 

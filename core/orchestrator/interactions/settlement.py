@@ -8,11 +8,12 @@ from datetime import timedelta
 
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.clock import Clock, utc_now
-from core.orchestrator.contracts import InteractionError, StoreResults, workflow_id_of
+from core.orchestrator.contracts import InteractionError, StoreResults
 from core.orchestrator.errors import ErrorType, WorkflowServiceUnavailableError
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.store import Abandonment, InteractionStore
 from core.orchestrator.runs import START_TIMEOUT, Runs, RunState
+from core.orchestrator.workflow_ids import workflow_id_of
 
 _GRACE = timedelta(seconds=2)
 

@@ -4,18 +4,19 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
+import asyncpg
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 from core.orchestrator.interactions.store import InteractionStore
-from core.orchestrator.storage.changes import reply_topic, touch
+from core.orchestrator.storage.changes import Changes, reply_topic, touch
 from core.orchestrator.storage.database import Database, open_database
-from core.orchestrator.storage.postgresql_follower import payloads_of
+from core.orchestrator.storage.postgresql_follower import CHANNEL, PostgresqlFollower, payloads_of
 from core.orchestrator.storage.tables import sessions
 from tests.core.orchestrator.domain import NOON, opened, request
 from tests.postgres import PostgresServer
@@ -264,24 +265,44 @@ async def test_a_listener_that_is_cut_off_listens_again_and_looks_at_what_it_mis
             pass
 
 
+def following(url: str, notify: Callable[[str], Awaitable[None]], *, alive_seconds: float = 10) -> Changes:
+    """What follows the database over a way in which a test has put something."""
+    return Changes(
+        lambda changes: PostgresqlFollower(
+            "this process",
+            lambda: asyncpg.connect(url, timeout=WAIT.total_seconds(), command_timeout=WAIT.total_seconds()),
+            notify,
+            changes,
+            wait_seconds=WAIT.total_seconds(),
+            alive_seconds=alive_seconds,
+        )
+    )
+
+
 async def test_where_notifications_do_not_arrive_whoever_waits_looks_every_second(
-    database: Database, elsewhere: Database, caplog: pytest.LogCaptureFixture
+    url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    follower = database.changes._follower
-    follower._heard = lambda *_: None  # type: ignore[attr-defined]
-    async with database.changes.watch("a topic") as watch:
+    async def swallow(_: str) -> None:
+        """As a proxy does that shares connections between transactions."""
+
+    changes = following(url, swallow)
+    async with changes.watch("a topic") as watch:
         for _ in range(2):
             assert await watch.changed(SOON)
+    await changes.close()
     assert "do not arrive" in caplog.text
 
 
 async def test_a_listener_whose_server_falls_silent_is_given_up(
     url: str, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = open_database(url, wait=WAIT)
-    follower = database.changes._follower
-    follower._alive_seconds = 0.1  # type: ignore[attr-defined]
-    async with database.changes.watch("a topic") as watch:
+    async def notify(payload: str) -> None:
+        connection = await asyncpg.connect(url, timeout=WAIT.total_seconds(), command_timeout=WAIT.total_seconds())
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+        await connection.close()
+
+    changes = following(url, notify, alive_seconds=0.1)
+    async with changes.watch("a topic") as watch:
         with caplog.at_level(logging.INFO):
             postgres.pause()
             try:
@@ -291,4 +312,4 @@ async def test_a_listener_whose_server_falls_silent_is_given_up(
             async with asyncio.timeout(SOON):
                 while "heard of again" not in caplog.text:
                     assert await watch.changed(SOON)
-    await database.close()
+    await changes.close()
