@@ -21,6 +21,8 @@ PLACE_FREED_SIGNAL = "place_freed"
 
 Message = dict[str, Any]
 """A chat message: `role` and `content`, the latter a string or OpenAI-style parts."""
+ToolCall = dict[str, Any]
+"""A call of a tool, as OpenAI's chat API writes it: `id`, `type` and `function` with `name` and `arguments`."""
 
 
 class InteractionKind(StrEnum):
@@ -161,6 +163,8 @@ class InteractionView(Contract):
 
     message: str | None = None
     """The reply; None while there is none."""
+    tool_calls: list[ToolCall] | None = None
+    """The client's own tools that the model wants called before it goes on; None where there are none."""
     persona_id: str | None = None
     persona_name: str | None = None
     persona_version: str | None = None
@@ -219,9 +223,13 @@ class InteractionRequest(Contract):
 
     interaction_id: str
     user_id: str
-    session_id: str
+    session_id: str | None = None
+    """The conversation. None: nothing is remembered, and the client sends all that was said before."""
     persona_id: str
     message: str
+    """What the user said last, as text; a part of it where it is very long and `has_input`."""
+    has_input: bool = False
+    """More came with the message than stands here, such as images or an earlier conversation: the store has it."""
     model: str | None = None
     fallback_models: list[str] | None = None
     """None: the persona's, else the setting's. Empty: none."""
@@ -233,6 +241,8 @@ class InteractionRequest(Contract):
     on_failure: OnFailure = OnFailure.REPLY
     after_output: AfterOutput | None = None
     """None: the persona's, else `restart`."""
+    reply_as_written: bool = False
+    """The reply stays as the model wrote it, because it was shown so while it came."""
 
 
 class CompletionRequest(Contract):

@@ -1,7 +1,7 @@
 """What is sent to a model, and how another one is asked to go on with a text that broke off."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from core.orchestrator.contracts import Message
 
@@ -18,6 +18,8 @@ class Prompt:
     messages: list[Message]
     temperature: float
     max_tokens: int | None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """How the model is to answer beyond that, by the names of OpenAI's chat API: `top_p`, `tools`, …"""
 
     def continuing(self, text: str) -> list[Message]:
         """Return messages that ask for what follows `text`; for what follows nothing, those of the prompt.

@@ -32,6 +32,7 @@ from core.orchestrator.errors import (
 from core.orchestrator.events import InteractionCreated, InteractionQueued
 from core.orchestrator.interactions.limits import Applicant, Limits
 from core.orchestrator.interactions.reader import InteractionReader, find_row, read_request
+from core.orchestrator.interactions.said import Said
 from core.orchestrator.replies.log import append
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.locks import hold, hold_interactions
@@ -64,6 +65,8 @@ class Opening:
     strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
     key_name: str | None = None
     """Of the API key that it was asked for with; None where keys are not asked for."""
+    said: Said | None = None
+    """What was said beyond the message itself; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,8 @@ class LLMProvider(ABC):
 
     keeps_records: ClassVar[bool] = False
     """Whether `find_usage` can tell what a call cost that ended without saying so."""
+    takes_parameters: ClassVar[bool] = False
+    """Whether `stream_chat_completion` takes `parameters`; else nobody passes any, and a call that needs them fails."""
 
     @property
     @abstractmethod

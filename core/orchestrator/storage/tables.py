@@ -41,6 +41,11 @@ def count() -> BigInteger:
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
+def absent_or_json() -> JSON:
+    """Return the type of JSON that may be absent, which is NULL rather than JSON's own null."""
+    return JSON(none_as_null=True)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC datetime, kept as text such as `2026-01-31T12:00:00.000000+00:00`."""
 
@@ -74,8 +79,19 @@ sessions = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("turns", Integer, nullable=False),  # turns opened so far: the last one's number
     Column("erasing", Boolean, nullable=False, default=False, server_default=false()),  # and takes no turn
+    # Clients that resend everything may go back and say something else: then the conversation has branches.
+    Column("conversation_id", name(128)),  # of a branch: the session it grew from in the end; null for that one itself
+    Column("forked_from", name(128)),  # of a branch: the session it left
+    Column("forked_at", Integer),  # and after which turn of it; up to there the two say the same
+    Column("resends", Boolean, nullable=False, default=False, server_default=false()),  # its client sends all of it
 )
 Index("ix_sessions_user", sessions.c.user_id, sessions.c.created_at)
+Index(
+    "ix_sessions_conversation",
+    sessions.c.conversation_id,
+    sqlite_where=sessions.c.conversation_id.is_not(None),
+    postgresql_where=sessions.c.conversation_id.is_not(None),
+)
 
 interactions = Table(
     "interactions",
@@ -143,6 +159,14 @@ Index(
 )
 Index("ix_interactions_key", interactions.c.user_id, interactions.c.idempotency_key, unique=True)
 Index(
+    # Whether the same request came a moment before.
+    "ix_interactions_fingerprint",
+    interactions.c.fingerprint,
+    interactions.c.interaction_id,
+    sqlite_where=interactions.c.fingerprint.is_not(None),
+    postgresql_where=interactions.c.fingerprint.is_not(None),
+)
+Index(
     # The logs still to be trimmed.
     "ix_interactions_watched",
     interactions.c.ended_at,
@@ -161,6 +185,21 @@ messages = Table(
     Column("tokens", Integer, nullable=False),  # estimated
     Column("in_memory", Boolean, nullable=False),  # false: shown in the transcript, part of no prompt
     Column("created_at", UtcDateTime, nullable=False),
+    # The chat messages it stands for, where these are more than one role and one text: parts, tools, several at once.
+    Column("as_sent", absent_or_json()),
+)
+
+inputs = Table(
+    "inputs",
+    metadata,
+    # What came with a message beyond its text, by way of the API that OpenAI's clients speak.
+    Column("interaction_id", name(36), ForeignKey(interactions.c.interaction_id), primary_key=True),
+    Column(
+        "messages", JSON, nullable=False
+    ),  # as sent, the newest last; those before it only where no session has them
+    Column("instructions", JSON, nullable=False),  # system and developer messages, which count for this turn alone
+    Column("parameters", JSON, nullable=False),  # how the model is to answer, beside temperature and length
+    Column("echo", JSON, nullable=False),  # what the client wants to find in the answer again
 )
 
 prompts = Table(
@@ -171,6 +210,7 @@ prompts = Table(
     Column("temperature", Float, nullable=False),
     Column("max_tokens", count()),
     Column("explanation", JSON, nullable=False),  # why the prompt and the plan are as they are
+    Column("parameters", absent_or_json()),  # how the model is to answer, beside the two above
 )
 
 attempts = Table(
@@ -217,6 +257,7 @@ completions = Table(
     Column("ordinal", Integer, nullable=False),
     Column("text", Text, nullable=False),
     Column("finish_reason", name(32)),
+    Column("tool_calls", absent_or_json()),
 )
 
 partials = Table(
