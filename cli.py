@@ -26,7 +26,7 @@ from core.orchestrator.errors import ConfigurationError, OrchestratorError
 from core.orchestrator.examples.service_client import ClientError
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.plugins import load_plugins
-from core.orchestrator.processes import leave, stop_requested
+from core.orchestrator.processes import keep_memory_in_few_pools, leave, stop_requested
 from core.orchestrator.storage.address import name_of
 from core.orchestrator.storage.database import open_database
 from embedded.up import up as run_everything
@@ -96,6 +96,7 @@ def _check_exposure(settings: Settings, insecure: bool) -> None:
 
 
 async def _api(settings: Settings) -> None:
+    keep_memory_in_few_pools()
     stop = stop_requested()
     application = await start_application(settings)
     try:
