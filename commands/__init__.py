@@ -1,1 +1,1 @@
-"""The commands of `orchestrator` that are more than a line around something else; `cli.py` puts them together."""
+"""The commands of `orchestrator`, each with what it imports: `cli.py` loads the one that is run."""

@@ -14,12 +14,15 @@ from core.orchestrator.access.keys import KeyEntry, KeyRing, create_key, read_sc
 from core.orchestrator.config import load_settings
 from core.orchestrator.errors import ConfigurationError
 
-keys_command = typer.Typer(
-    help="Make keys of the API, and show which there are.", no_args_is_help=True, rich_markup_mode=None
+keys = typer.Typer(
+    help="Make keys of the API, and show which there are.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
-@keys_command.command()
+@keys.command()
 def create(
     name: Annotated[str, typer.Option(help="What the key is called in lists and limits, such as web.")],
     scopes: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(Scope)}.")],
@@ -42,7 +45,7 @@ def create(
     )
 
 
-@keys_command.command("list")
+@keys.command("list")
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show the keys that API_KEYS accepts: who has them, and what they are good for."""
     entries = list(KeyRing.parse(load_settings().API_KEYS))

@@ -177,8 +177,12 @@ def _become(request: Mapping[str, Any]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    from importlib import import_module
+
     import cli
     import worker
     from core.orchestrator.processes import leave
 
+    for module in cli.COMMANDS.values():
+        import_module(module)
     _serve()

@@ -15,7 +15,7 @@ from core.orchestrator.storage import tables
 from core.orchestrator.storage.database import open_database
 from tests.harness import ROOT
 
-PACKAGES = ("activities", "api", "chat", "core", "embedded", "standin", "temporal", "workflows")
+PACKAGES = ("activities", "api", "chat", "commands", "core", "embedded", "standin", "temporal", "workflows")
 MODULES = ("cli", "worker")
 OURS = "ai-orchestrator"
 PROMISED = {
