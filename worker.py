@@ -29,7 +29,7 @@ from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.contracts import CallLimits
 from core.orchestrator.errors import ConfigurationError, OrchestratorError, WorkflowServiceUnavailableError
 from core.orchestrator.interactions.prompting import PromptBuilder
-from core.orchestrator.processes import keep_memory_in_few_pools, leave, stop_requested
+from core.orchestrator.processes import leave, return_memory, stop_requested
 from temporal.client import connect
 from temporal.log_context import LogContext
 from temporal.probes import Probes, probes_answered
@@ -165,7 +165,7 @@ async def run_worker(settings: Settings) -> None:
     Raises:
         OrchestratorError: the worker cannot start.
     """
-    keep_memory_in_few_pools()
+    return_memory()
     stop = stop_requested()
     application = await start_application(settings)
     try:

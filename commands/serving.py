@@ -12,7 +12,7 @@ from api.server import serve
 from core.orchestrator.access.exposure import check_exposure
 from core.orchestrator.application import start_application
 from core.orchestrator.config import Settings, load_settings
-from core.orchestrator.processes import keep_memory_in_few_pools, stop_requested
+from core.orchestrator.processes import return_memory, stop_requested
 from embedded.up import up as run_everything
 from temporal.client import connect
 from temporal.telemetry import telemetry
@@ -65,7 +65,7 @@ def _check_exposure(settings: Settings, insecure: bool) -> None:
 
 
 async def _api(settings: Settings) -> None:
-    keep_memory_in_few_pools()
+    return_memory()
     stop = stop_requested()
     application = await start_application(settings)
     try:

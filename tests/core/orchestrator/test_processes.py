@@ -1,3 +1,4 @@
+import platform
 import signal
 import subprocess
 import sys
@@ -17,6 +18,29 @@ async def main():
 
 asyncio.run(main())
 """
+
+POOLS = """
+import ctypes, threading
+from core.orchestrator.processes import return_memory
+
+return_memory()
+libc, together = ctypes.CDLL(None), threading.Barrier(9)
+
+def take() -> None:
+    libc.free(libc.malloc(64))
+    together.wait()
+
+for thread in [threading.Thread(target=take, daemon=True) for _ in range(8)]:
+    thread.start()
+together.wait()
+libc.malloc_stats()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have one pool")
+def test_threads_share_few_pools_of_memory() -> None:
+    told = subprocess.run([sys.executable, "-c", POOLS], capture_output=True, text=True, check=True).stderr
+    assert 1 <= told.count("Arena ") <= 2, told
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
