@@ -27,7 +27,7 @@ return_memory()
 libc, together = ctypes.CDLL(None), threading.Barrier(9)
 
 def take() -> None:
-    libc.free(libc.malloc(64))
+    libc.malloc(64)
     together.wait()
 
 for thread in [threading.Thread(target=take, daemon=True) for _ in range(8)]:
