@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 from temporalio import workflow
@@ -64,11 +65,10 @@ def _is_cancelled() -> bool:
 
 async def _store(results: StoreResults) -> InteractionView:
     storing = asyncio.ensure_future(steps.store_results(results))
-    try:
-        return await asyncio.shield(storing)
-    except asyncio.CancelledError:
-        # Too late: the store has been asked to end it, and what it says is what happened.
-        return await storing
+    with suppress(asyncio.CancelledError):
+        # Too late to cancel: the store has been asked to end it, and what it says is what happened.
+        await workflow.wait([storing])
+    return await storing
 
 
 async def _outcome(answering: Awaitable[Outcome]) -> Outcome:

@@ -75,12 +75,13 @@ async def call_model(request: CallModel, label: str, limits: CallLimits, remaini
         summary=f"{model_name(request.call.provider, request.call.model)} · {label}",
     )
     try:
-        return await asyncio.shield(call)
+        await workflow.wait([call])  # unlike an `await` of the call itself, leaves it alone when it is cancelled
     except asyncio.CancelledError:
+        await asyncio.sleep(0)  # no timer: should its end have come with the cancellation, the handle takes that in first
         call.cancel()
         if workflow.patched(CALLS_ARE_WOKEN):
             await _wake(request.interaction_id)
-        return await call
+    return await call
 
 
 async def _wake(interaction_id: str) -> None:

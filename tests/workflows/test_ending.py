@@ -1,11 +1,16 @@
 """However a workflow ends, the store is told, and the run shows what the store says."""
 
 import asyncio
+import gc
+import logging
 from datetime import timedelta
+from functools import partial
+from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.worker import Worker
 
 from core.orchestrator.contracts import (
     PLACE_FREED_SIGNAL,
@@ -18,7 +23,8 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, NextStep
 from temporal.search_attributes import ERROR_TYPES, FALLBACKS, OUTCOME
-from tests.workflows.steps import Behaviour, Steps, answer, fail
+from tests.workflows.steps import Behaviour, Runner, Steps, answer, fail
+from workflows.all import WORKFLOWS
 
 EARLIER = MemoryWindow(waiting_on="interaction-earlier")
 
@@ -121,6 +127,33 @@ async def test_a_call_is_told_to_stop_at_once_and_the_run_shows_as_cancelled(tem
     assert steps.taken[2:] == ["held", "cancel_call", "store_results"]
     assert steps.stored[0].error is not None
     assert steps.stored[0].error.type is ErrorType.CANCELLED
+
+
+async def test_a_failure_that_meets_the_cancel_is_no_error_that_nobody_looked_at(
+    temporal: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = Steps()
+    steps.models = {"held": stops_when_woken(steps, fail(ErrorType.CANCELLED, NextStep.FAIL))}
+    queue = f"steps-{uuid4()}"
+    local = [steps.load_memory, steps.build_prompt, steps.cancel_call, steps.store_results]
+    of_workflows = partial(
+        Worker, temporal, task_queue=queue, workflows=WORKFLOWS, activities=local, no_remote_activities=True
+    )
+    async with Worker(temporal, task_queue=queue, activities=[steps.call_model]):
+        async with of_workflows():
+            run = await Runner(temporal, queue).interaction()
+            await steps.reached.wait()
+        # While no workflow runs, both come to its history; the next worker is told of them at once.
+        await run.cancel()
+        steps.woken.set()
+        async for event in run.fetch_history_events(wait_new_event=True):
+            if event.HasField("activity_task_failed_event_attributes"):
+                break
+        async with of_workflows():
+            with pytest.raises(WorkflowFailureError):
+                await run.result()
+    gc.collect()
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_an_answer_that_came_before_its_call_could_stop_is_the_reply(temporal: Client) -> None:
