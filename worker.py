@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 from activities.build_prompt import BuildPromptActivity
 from activities.call_model import CallModelActivity
@@ -48,8 +48,9 @@ _SHUTDOWN_MARGIN = timedelta(seconds=5)
 _CONCURRENT_LOCAL_STEPS = 100
 _CONCURRENT_WORKFLOW_TASKS = 100
 # A run that waits for its call is kept in memory: 0.1 MB each (measured), against 20 ms of processor time to replay it.
-# There is room for those whose calls run here, and for so many whose calls wait for a slot or run in another worker.
-_CACHED_RUNS_BESIDE_CALLS = 500
+# There is room for those whose calls run here, and for so many whose calls wait for a slot or run in another worker. A
+# run that another worker went on with stays here until its room is needed: under load all of it is used in the end.
+_CACHED_RUNS_BESIDE_CALLS = 100
 # After a crash a task waits this long for the worker that is gone before any other may have it.
 _STICKY_TIMEOUT = timedelta(seconds=3)
 
@@ -91,6 +92,8 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         client,
         task_queue=settings.TASK_QUEUE,
         workflows=WORKFLOWS,
+        # The sandbox finds mistakes in workflow code, at 10 ms of processor time for each run: it is for the tests.
+        workflow_runner=UnsandboxedWorkflowRunner(),
         activities=[
             LoadMemoryActivity(application.store, application.settlement(runs), application.memory_budget).load_memory,
             BuildPromptActivity(builder).build_prompt,
