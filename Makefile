@@ -17,7 +17,7 @@ run: .venv/installed ## run everything on this machine until Ctrl-C, and show on
 SCRATCH := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000 { print "/dev/shm" }')
 
 test: export TMPDIR := $(or $(TMPDIR),$(SCRATCH),/tmp)
-test: .venv/installed-dev ## run the tests against real processes; ARGS="tests/api -k name" runs a part
+test: .venv/installed-dev .venv/installed-node ## run the tests against real processes; ARGS="tests/api -k name" runs a part
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/installed-dev ## format, lint, types, import contracts
@@ -38,7 +38,7 @@ lock: .venv/installed-dev ## choose the newest versions that pyproject.toml allo
 LOCK := --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options
 
 clean: ## remove .venv and caches; conversations in .orchestrator stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	rm -rf .venv tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -56,3 +56,11 @@ clean: ## remove .venv and caches; conversations in .orchestrator stay
 	@echo "installing what tests and checks need (once)"
 	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --requirement requirements-dev.lock
 	@touch $@
+
+# Clients of ours that are written in JavaScript: without npm, or without a network, their tests are skipped and say so.
+.venv/installed-node: tests/clients/node/package.json | .venv/installed-dev
+	@if command -v npm >/dev/null; then \
+		echo "installing the JavaScript clients that the tests use (once)"; \
+		(cd tests/clients/node && npm install --silent --no-audit --no-fund --fetch-retries=1) && touch $@ \
+			|| echo "they could not be installed: their tests are skipped"; \
+	fi

@@ -1,0 +1,109 @@
+"""`langchain-openai`: a persona as a chat model, in chains that keep their history and in those that leave it to us."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import openai
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+
+from tests.clients.conftest import FALLBACK, MODEL, Front
+from tests.clients.words import calls
+
+NewModel = Callable[..., ChatOpenAI]
+
+
+@pytest.fixture
+async def model_of(front: Front) -> AsyncIterator[NewModel]:
+    """Makes models whose connections are closed after the test: LangChain itself never does."""
+    async with openai.DefaultAsyncHttpxClient() as http:
+
+        def new(persona: str = "cherry", **options: Any) -> ChatOpenAI:
+            return ChatOpenAI(
+                model=persona,
+                base_url=front.base_url,
+                api_key=front.key,
+                http_async_client=http,
+                max_retries=0,
+                **options,
+            )
+
+        yield new
+
+
+@tool
+def weather(place: str) -> str:
+    """The weather at a place."""
+    return f"It pours in {place}."
+
+
+@pytest.mark.parametrize("with_responses", [False, True], ids=["chat", "responses"])
+async def test_a_persona_answers(model_of: NewModel, *, with_responses: bool) -> None:
+    answer = await model_of(use_responses_api=with_responses).ainvoke("Hello")
+    assert answer.text.startswith("Cherry here (a stand-in for openai/gpt-3.5-turbo speaking)")
+    assert answer.usage_metadata is not None
+    assert answer.usage_metadata["total_tokens"] > 0
+
+
+@pytest.mark.parametrize("with_responses", [False, True], ids=["chat", "responses"])
+async def test_a_reply_comes_in_pieces(front: Front, model_of: NewModel, *, with_responses: bool) -> None:
+    stream = model_of(use_responses_api=with_responses).astream("Hello")
+    pieces = await front.in_pieces(piece.text async for piece in stream)
+    assert len(pieces) > 1
+    assert "".join(pieces).endswith("I remember 0 earlier messages.")
+
+
+@pytest.mark.parametrize("resends", [True, False], ids=["resends all", "sends what is new"])
+async def test_a_conversation_remembers(front: Front, model_of: NewModel, *, resends: bool) -> None:
+    name = f"langchain-{resends}"
+    model = model_of(default_headers={"X-Conversation-Id": name}, model_kwargs={"user": name})
+    told: list[BaseMessage] = []
+    for words in ("Hello", "And now?"):
+        asked = HumanMessage(words)
+        answer = await model.ainvoke([*told, asked] if resends else [asked])
+        told += [asked, answer]
+    assert 'I remember 2 earlier messages. Before that you said: "Hello"' in told[-1].text
+    said = await front.transcript(name, name)
+    assert [words for _, words in said] == [message.text for message in told]
+
+
+async def test_responses_are_followed_by_their_ids(model_of: NewModel) -> None:
+    model = model_of(use_responses_api=True, use_previous_response_id=True)
+    first = await model.ainvoke("Hello")
+    second = await model.ainvoke([HumanMessage("Hello"), first, HumanMessage("And now?")])
+    assert "I remember 2 earlier messages" in second.text
+
+
+async def test_a_tool_is_called_and_its_result_answered(front: Front, model_of: NewModel) -> None:
+    front.standin.script(MODEL, calls("weather", {"place": "Rome"}))
+    model = model_of().bind_tools([weather])
+    question = HumanMessage("Is it raining in Rome?")
+    asked = await model.ainvoke([question])
+    assert isinstance(asked, AIMessage)
+    (call,) = asked.tool_calls
+    assert (call["name"], call["args"]) == ("weather", {"place": "Rome"})
+    result = await weather.ainvoke(call)
+    assert isinstance(result, ToolMessage)
+    answer = await model.ainvoke([question, asked, result])
+    assert answer.text
+    sent = front.standin.ledger.calls[-1].messages
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool"]
+    assert sent[-1]["content"] == "It pours in Rome."
+
+
+async def test_a_fallback_before_the_first_word_is_not_seen(model_of: NewModel) -> None:
+    pieces = [piece.text async for piece in model_of("stumbling").astream("Hello")]
+    assert "".join(pieces).startswith("Stumbling here (a stand-in for openai/gpt-4o speaking)")
+
+
+async def test_an_unknown_persona_is_not_found(model_of: NewModel) -> None:
+    with pytest.raises(openai.NotFoundError):
+        await model_of("nobody").ainvoke("Hello")
+
+
+async def test_a_stream_that_breaks_raises(front: Front, model_of: NewModel) -> None:
+    with pytest.raises(openai.APIError):
+        [piece async for piece in model_of("breaking").astream("Hello")]
+    await front.until_spoken(FALLBACK)
