@@ -13,7 +13,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 
-from api.problems import MEDIA_TYPE, problem_response
+from api.error_handlers import content_of_errors, error_response
 from core.orchestrator.access.caller import EVERYBODY, Caller, Scope
 from core.orchestrator.access.keys import KeyRing
 from core.orchestrator.errors import KeyRequiredError, NotAllowedError
@@ -38,6 +38,12 @@ RULES: dict[str, Scope | None] = {
     "GET /api/personas/{persona_id}": Scope.READ,
     "GET /api/agents": Scope.READ,
     "GET /api/models": Scope.READ,
+    "GET /v1/models": Scope.READ,
+    "GET /v1/models/{model}": Scope.READ,
+    "POST /v1/chat/completions": Scope.INTERACT,
+    "POST /v1/responses": Scope.INTERACT,
+    "POST /v1/responses/{response_id}/cancel": Scope.INTERACT,
+    "GET /v1/responses/{response_id}": Scope.READ,
     "GET /api/usage": Scope.READ,  # of the key's own user, or of one that is named; everybody's takes `admin`
     "GET /metrics": Scope.ADMIN,
     "POST /codec/encode": Scope.ADMIN,
@@ -54,13 +60,11 @@ RULES: dict[str, Scope | None] = {
 }
 """What a key must be good for, by method and path. A route that is missing here takes `admin`."""
 
-_PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _UNAUTHORIZED = {
     "description": "No key, or none that is known.",
     "headers": {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
-    "content": _PROBLEM,
 }
-_FORBIDDEN = {"description": "The key does not allow this, or it is another user's.", "content": _PROBLEM}
+_FORBIDDEN = {"description": "The key does not allow this, or it is another user's."}
 
 
 class Guard:
@@ -78,7 +82,7 @@ class Guard:
             try:
                 scope.setdefault("state", {})["caller"] = self._admit(scope)
             except (KeyRequiredError, NotAllowedError) as refusal:
-                response = await problem_response(Request(scope), refusal)
+                response = await error_response(Request(scope), refusal)
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -119,7 +123,8 @@ def describe_access(description: dict[str, Any], *, asked_for: bool) -> None:
                 continue
             operation["security"] = [{"key": []}] if asked_for else [{"key": []}, {}]
             operation["description"] += f"\n\nTakes a key with the scope `{scope}`."
-            operation["responses"] |= {"401": _UNAUTHORIZED, "403": _FORBIDDEN}
+            content = {"content": content_of_errors(path)}
+            operation["responses"] |= {"401": _UNAUTHORIZED | content, "403": _FORBIDDEN | content}
 
 
 def _key_in(headers: Headers) -> str:

@@ -13,12 +13,17 @@ from starlette.types import ASGIApp
 from temporalio.client import Client
 
 from api.access import Guard, describe_access
+from api.error_handlers import add_error_handlers
 from api.observing import Observed
-from api.problems import PROBLEM_RESPONSES, PROBLEM_SCHEMAS, add_problem_handlers
+from api.problems import PROBLEM_RESPONSES, PROBLEM_SCHEMAS
 from api.readiness import ReadinessCheck
 from api.routes import catalogue, health, interactions, llm, metrics, models, sessions, usage, users
 from api.routes.codec import CodecOrigins, codec_routes
 from api.service import InteractionService
+from api.v1 import chat as v1_chat
+from api.v1 import models as v1_models
+from api.v1 import responses as v1_responses
+from api.v1.errors import ERROR_SCHEMAS
 from api.waiting import Waits
 from core.orchestrator.access.keys import KeyRing
 from core.orchestrator.application import Application
@@ -53,7 +58,7 @@ class _Front(FastAPI):
         """Describe the API; what a problem is stands once, as every response refers to it."""
         if self.openapi_schema is None:
             description = super().openapi()
-            description["components"]["schemas"] |= PROBLEM_SCHEMAS
+            description["components"]["schemas"] |= PROBLEM_SCHEMAS | ERROR_SCHEMAS
             describe_access(description, asked_for=self.state.asks_for_keys)
             self.openapi_schema = description
         return self.openapi_schema
@@ -85,9 +90,11 @@ def create_app(application: Application, client: Client, keys: KeyRing | None = 
     app.state.service = InteractionService(application, runs, follower, waits)
     app.state.erasure = application.erasure(runs)
     app.state.readiness = ReadinessCheck(client, application.database, task_queue)
-    add_problem_handlers(app)
+    add_error_handlers(app)
     for routes in (llm, interactions, sessions, users, catalogue, models, usage, health, metrics):
         app.include_router(routes.router)
+    for routes_of_openai in (v1_models, v1_chat, v1_responses):
+        app.include_router(routes_of_openai.router)
     if encryption_keys := application.settings.PAYLOAD_ENCRYPTION_KEYS:
         app.include_router(codec_routes(PayloadEncryption(encryption_keys)))
     app.add_middleware(Guard, front=app, keys=keys)  # what is added after it meets a request before it

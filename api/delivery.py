@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from api.dependencies import Asker, Service
 from api.fields import IdempotencyHeader, OnDisconnect
 from api.idempotency import fingerprint
-from api.problems import REPLAYED
 from api.streaming import ReplyStreamResponse
+from api.troubles import REPLAYED
 from core.orchestrator.contracts import InteractionRequest, InteractionStatus, InteractionView, MultitaskStrategy
 from core.orchestrator.interactions.opening import IdempotencyKey, Opened, Opening
 from core.orchestrator.workflow_ids import workflow_id_of

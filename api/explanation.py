@@ -3,7 +3,7 @@
 The store keeps the explanation as it was written while the prompt was built; what is not described here passes too.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from core.orchestrator.contracts import (
     AfterOutput,
@@ -127,7 +127,11 @@ class Explanation(_Part):
     memory: ExplainedMemory | None = None
     budget: ExplainedBudget | None = None
     plan: ExplainedPlan | None = None
+    instructions: list[Message] | None = None
+    """The client's own system and developer messages: a part of `messages`, after the persona's."""
     messages: list[Message] | None = None
     """Exactly what was sent."""
     temperature: float | None = None
     max_tokens: int | None = None
+    parameters: dict[str, JsonValue] | None = None
+    """How the model was to answer beyond that, by the names of OpenAI's chat API."""

@@ -27,7 +27,12 @@ def _storable(text: str) -> str:
     return text
 
 
-def _storable_json(value: Any) -> Any:
+def storable_json(value: Any) -> Any:
+    """Return a value of JSON.
+
+    Raises:
+        ValueError: it holds what no database stores and no model reads.
+    """
     waiting = [(value, 1)]
     while waiting:
         item, depth = waiting.pop()
@@ -101,7 +106,7 @@ LongText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 FallbackModels = Annotated[list[ModelName], Field(max_length=8)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 MaxTokens = Annotated[int, Field(gt=0, le=10_000_000)]
-Context = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_small)]
+Context = Annotated[dict[str, Any], AfterValidator(storable_json), AfterValidator(_small)]
 Stream = Annotated[
     bool,
     Field(description="True: the response is a stream of server-sent events, from the first token on."),
@@ -176,4 +181,4 @@ class ContentPart(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _is_storable(cls, value: Any) -> Any:
-        return _storable_json(value)
+        return storable_json(value)

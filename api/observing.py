@@ -25,7 +25,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _ANY_METHOD = "_OTHER"
 """The conventions' word for a method that nobody knows."""
 _NO_ROUTE = "unmatched"
-_TRACED = "/api/"
+_TRACED = ("/api/", "/v1/")
 """Probes, scrapes and documents are in no trace."""
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
 

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from datetime import timedelta
 from functools import partial
 
 from uuid6 import uuid7
 
-from api.streaming import ReplyStream
+from api.streaming import KEEP_ALIVE, ReplyStream
 from api.waiting import Waits
 from core.orchestrator.application import Application
 from core.orchestrator.calls.prompt import Prompt
@@ -78,7 +79,8 @@ class InteractionService:
         if request.agent is not None and request.agent not in self._application.agents:
             raise UnknownResourceError("agent", request.agent)
         # Those of one session wait for each other out here, not where they would keep others from the database.
-        async with self._application.database.in_line(request.session_id):
+        session_id = request.session_id
+        async with self._application.database.in_line(session_id) if session_id else nullcontext():
             opened = await self._open(partial(self._store.open_turn, request, opening, self._limits), opening)
         return await self._begin(opened)
 
@@ -179,8 +181,10 @@ class InteractionService:
         await self._settlement.settle_if_gone(interaction_id)
         return await self._store.view(interaction_id)
 
-    async def stream(self, interaction_id: str, after: int = 0) -> ReplyStream:
+    async def stream(self, interaction_id: str, after: int = 0, keep_alive: timedelta = KEEP_ALIVE) -> ReplyStream:
         """Return what happens to an interaction after an event, as it comes; it may be over already.
+
+        Nothing lasts longer than `keep_alive` without a sign of life.
 
         Raises:
             UnknownResourceError: there is none of that id.
@@ -188,7 +192,15 @@ class InteractionService:
         """
         is_open = await self._follower.attach(interaction_id)
         over = not is_open and not (await self._follower.read(interaction_id, after)).events
-        return ReplyStream(self._follower, self._waits, interaction_id, after, over=over)
+        return ReplyStream(self._follower, self._waits, interaction_id, after, over=over, keep_alive=keep_alive)
+
+    async def last_reset(self, interaction_id: str) -> int:
+        """Return the number of the last event so far that tells to forget the text before it; 0 where none does.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        return await self._follower.last_reset(interaction_id)
 
     # --- cancelling ---
 

@@ -48,7 +48,7 @@ _EVENT = {
 }
 STREAM_CONTENT: dict[str, Any] = {EventSourceResponse.media_type: {"itemSchema": _EVENT}}
 """For the OpenAPI description."""
-_KEEP_ALIVE = timedelta(seconds=15)
+KEEP_ALIVE = timedelta(seconds=15)
 
 
 class ReplyStream:
@@ -62,7 +62,7 @@ class ReplyStream:
         after: int = 0,
         *,
         over: bool = False,
-        keep_alive: timedelta = _KEEP_ALIVE,
+        keep_alive: timedelta = KEEP_ALIVE,
     ) -> None:
         """Read what comes after the event `after`, with a sign of life at least every `keep_alive`."""
         self._follower = follower
@@ -116,22 +116,34 @@ class ReplyStream:
         return format_sse_event(event=event.type, data_str=data, id=str(event.sequence_number))
 
 
-class ReplyStreamResponse(EventSourceResponse):
-    """A stream as a response; it tells when its client left before the end."""
+class UnbufferedResponse(EventSourceResponse):
+    """A stream as a response, that nobody on the way keeps back."""
 
-    def __init__(
-        self, stream: ReplyStream, headers: dict[str, str], on_departure: Callable[[], None] | None = None
-    ) -> None:
-        """Send `stream`, and call `on_departure` when nobody is there any more to receive its end."""
-        self._stream = stream
-        self._on_departure = on_departure
-        self._chunks = stream.chunks()
+    def __init__(self, chunks: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
+        """Send `chunks`, and close them when the client leaves before the end."""
+        self._chunks = chunks
         unbuffered = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(self._chunks, headers=headers | unbuffered)
+        super().__init__(chunks, headers=headers | unbuffered)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or its client leaves."""
         async with aclosing(self._chunks):
             await super().__call__(scope, receive, send)
+
+
+class ReplyStreamResponse(UnbufferedResponse):
+    """A stream of events as a response; it tells when its client left before the end."""
+
+    def __init__(
+        self, stream: ReplyStream, headers: dict[str, str], on_departure: Callable[[], None] | None = None
+    ) -> None:
+        """Send `stream`, and call `on_departure` when nobody is there any more to receive its end."""
+        super().__init__(stream.chunks(), headers)
+        self._stream = stream
+        self._on_departure = on_departure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream until it ends or its client leaves."""
+        await super().__call__(scope, receive, send)
         if self._on_departure is not None and not self._stream.ends_with_us:
             self._on_departure()

@@ -8,7 +8,7 @@ import asyncio
 import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import ClassVar
 
@@ -20,6 +20,8 @@ from standin.pace import Pace
 from standin.wire import Json, UsageShape
 
 _NOTHING_TO_WAIT_FOR = timedelta(0)
+_ARGUMENTS_PIECE = 6
+"""Characters: few arguments are so short that they come whole."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -76,6 +78,17 @@ class Answer(ABC):
         """Generate one token of the content, the reasoning or a refusal: from here on it is billed."""
         self.call.completion_tokens += 1
         await self._deliver(field, piece)
+
+    async def call_tools(self, called: Sequence[tuple[str, str]]) -> None:
+        """Call tools of the client's, each by name and arguments; every piece of the arguments is a token."""
+        await self.open()
+        for index, (name, arguments) in enumerate(called):
+            await self.idle(self.pace.token if index else self.pace.first_token)
+            pieces = [
+                arguments[start : start + _ARGUMENTS_PIECE] for start in range(0, len(arguments), _ARGUMENTS_PIECE)
+            ]
+            self.call.completion_tokens += 1 + len(pieces)
+            await self._deliver_call(index, wire.tool_call(name), pieces)
 
     async def idle(self, length: timedelta | None = None, over: asyncio.Event | None = None) -> None:
         """Let time pass with signs of life and no data: for a length, or until an event, or for ever."""
@@ -166,6 +179,9 @@ class Answer(ABC):
 
     @abstractmethod
     async def _deliver(self, field: str, piece: str) -> None: ...
+
+    @abstractmethod
+    async def _deliver_call(self, index: int, begun: Json, arguments: list[str]) -> None: ...
 
     @abstractmethod
     async def _conclude(self, usage: Json | None, shape: UsageShape) -> None: ...

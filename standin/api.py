@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from standin import catalogue, reply, wire
+from standin import catalogue, forms, reply, wire
 from standin.answer import Answer
 from standin.faults import FAULTS
 from standin.ledger import Call, Ledger
@@ -99,7 +99,9 @@ class OpenRouterApi:
         )
 
     def _answer(self, request: web.Request, call: Call) -> Answer:
-        pieces = reply.pieces(call.model, call.messages)
+        words = reply.pieces(call.model, call.messages)
+        form = forms.json_text(call.parameters.get("response_format"), "".join(words))
+        pieces = words if form is None else reply.tokens(form)
         limit = next((call.parameters[name] for name in _LIMITS if call.parameters.get(name)), len(pieces))
         reason = "stop" if len(pieces) <= limit else "length"
         kind = StreamedAnswer if call.stream else WholeAnswer

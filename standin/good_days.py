@@ -1,8 +1,9 @@
 """Complete answers, usual and unusual: HTTP and the stream are in order, whatever the model had to say."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from standin import wire
+from standin import tools, wire
 from standin.answer import Answer
 from standin.scenario import Table
 from standin.wire import UsageShape
@@ -15,9 +16,21 @@ _KEY_PIECE = 7
 
 @fault("ok")
 async def ok(answer: Answer) -> None:
-    """No fault: a good answer."""
-    await answer.speak()
-    await answer.finish(answer.usage())
+    """No fault: a good answer, in words or by calling the tools that it is asked to call."""
+    if called := tools.asked_for(answer.call):
+        await _call(answer, called)
+    else:
+        await answer.speak()
+        await answer.finish(answer.usage())
+
+
+@fault("tool-calls")
+async def tool_calls(answer: Answer) -> None:
+    """The model calls a tool unasked: the first on offer, or one that nobody offered. What it says is answered."""
+    if called := tools.demanded(answer.call):
+        await _call(answer, called)
+    else:
+        await ok(answer)
 
 
 @fault("slow")
@@ -126,3 +139,8 @@ async def empty(answer: Answer) -> None:
     """200, stop, and not a word: a cold start."""
     await answer.open()
     await answer.finish(answer.usage(), "stop")
+
+
+async def _call(answer: Answer, called: Sequence[tools.Called]) -> None:
+    await answer.call_tools(called)
+    await answer.finish(answer.usage(), "tool_calls")

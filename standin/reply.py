@@ -3,6 +3,7 @@
     Cherry here (a stand-in for openai/gpt-4 speaking). You said: "And now?". I remember 2 earlier messages.
     Before that you said: "Hello".
 
+What a tool of the client's said last is told too: `A tool said: "18 degrees".` (for its calls see `standin.tools`).
 The same request always gets the same text. A request to go on with an answer that broke off gets what is missing of
 it, word for word: both parts joined are the answer as it would have been, whichever model begins or ends it.
 """
@@ -38,7 +39,7 @@ def compose(model: str, messages: Sequence[Message]) -> str:
     text = f"{_speaker(messages)} here (a stand-in for {model} speaking). {said} {remembered}"
     if len(users) > 1:
         text += f' Before that you said: "{_quote(conversation[users[-2]], _EARLIER_MESSAGE_LIMIT)}".'
-    return text
+    return text + "".join(f' A tool said: "{_quote(told, _LAST_MESSAGE_LIMIT)}".' for told in _last_results(messages))
 
 
 def tokens(text: str) -> list[str]:
@@ -78,6 +79,12 @@ def _rest(model: str, messages: Sequence[Message]) -> list[str]:
     # Names of models are one token each, so the same token of another model's answer comes next.
     rest_of_token = tokens(whole)[len(spoken) - 1].removeprefix(spoken[-1]) if spoken else ""
     return [*filter(None, [rest_of_token]), *tokens(compose(model, before))[len(spoken) :]]
+
+
+def _last_results(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return what the client's tools have said since anybody else spoke."""
+    others = [place for place, message in enumerate(messages) if message.get("role") != "tool"]
+    return messages[others[-1] + 1 :] if others else messages
 
 
 def _speaker(messages: Sequence[Message]) -> str:

@@ -65,6 +65,12 @@ class StreamedAnswer(Answer):
         await self.payload(wire.dumps(wire.chunk(self.call, {field: piece})))
 
     @override
+    async def _deliver_call(self, index: int, begun: Json, arguments: list[str]) -> None:
+        rest = ({"function": {"arguments": piece}} for piece in arguments)
+        for piece in (begun, *rest):
+            await self.payload(wire.dumps(wire.chunk(self.call, {"tool_calls": [{"index": index, **piece}]})))
+
+    @override
     async def _conclude(self, usage: Json | None, shape: UsageShape) -> None:
         await self.payload(wire.dumps(wire.chunk(self.call, {}, self.call.finish_reason)))
         if usage is not None:
@@ -83,7 +89,7 @@ class WholeAnswer(Answer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._message: dict[str, str] = {}
+        self._message: Json = {}
 
     @override
     def abandon(self) -> None:
@@ -129,6 +135,11 @@ class WholeAnswer(Answer):
     @override
     async def _deliver(self, field: str, piece: str) -> None:
         self._message[field] = self._message.get(field, "") + piece
+
+    @override
+    async def _deliver_call(self, index: int, begun: Json, arguments: list[str]) -> None:
+        whole = {**begun, "function": {**begun["function"], "arguments": "".join(arguments)}}
+        self._message.setdefault("tool_calls", []).append(whole)
 
     @override
     async def _conclude(self, usage: Json | None, shape: UsageShape) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from enum import Enum, auto
 from typing import Any
+from uuid import uuid4
 
 from standin.catalogue import provider_of
 from standin.ledger import Call, Outcome
@@ -57,6 +58,11 @@ def chunk(call: Call, delta: Json, finish_reason: str | None = None) -> Json:
     """One event of a stream."""
     choice = {"index": 0, "delta": {"role": "assistant", "content": "", **delta}, **_finish(call, finish_reason)}
     return {**_envelope(call, "chat.completion.chunk"), "choices": [choice]}
+
+
+def tool_call(name: str) -> Json:
+    """The beginning of a tool call, before its arguments."""
+    return {"id": f"call_{uuid4().hex[:24]}", "type": "function", "function": {"name": name, "arguments": ""}}
 
 
 def choiceless_chunk(call: Call, choices: list[Json] | None) -> Json:

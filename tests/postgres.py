@@ -40,7 +40,14 @@ _SETTINGS = {
     "autovacuum": "off",
     "max_connections": "200",
 }
-CLEAR = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
+CLEAR = ";".join(
+    [
+        "BEGIN",
+        "SET LOCAL session_replication_role = replica",  # nobody looks for what refers to a row that goes
+        *(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)),
+        "COMMIT",
+    ]
+)
 """Empties every table of ours: it costs a tenth of a new database."""
 
 

@@ -17,10 +17,10 @@ from api.bodies import (
 )
 from api.delivery import AcceptedInteraction, Delivery
 from api.dependencies import AppSettings, Asker, Service
-from api.problems import InteractionFailedError
 from api.service import new_id
 from api.streaming import STREAM_CONTENT
 from api.strict_route import StrictRoute
+from api.troubles import InteractionFailedError
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
     CompletionRequest,

@@ -26,7 +26,7 @@ OrchestratorError
     ├── LLMProviderTimeoutError            the upstream was too slow
     └── LLMProviderModelError              this model cannot answer this; another may
 
-The domain knows no HTTP status of our own API: `api/problems.py` translates. The tree above is compared with the
+The domain knows no HTTP status of our own API: `api/troubles.py` translates. The tree above is compared with the
 classes by a test.
 """
 

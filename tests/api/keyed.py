@@ -120,7 +120,14 @@ class KeyedApi:
 def address(route: str, **names: str) -> tuple[str, str]:
     """Return method and path of a route, where its parameters are these, or anything."""
     method, path = route.split(" ")
-    anything = {"interaction_id": "i", "session_id": "s", "persona_id": "cherry", "user_id": "alice"}
+    anything = {
+        "interaction_id": "i",
+        "session_id": "s",
+        "persona_id": "cherry",
+        "user_id": "alice",
+        "model": "cherry",
+        "response_id": f"resp_{names.get('interaction_id', 'i')}",
+    }
     return method, path.format_map(anything | names)
 
 

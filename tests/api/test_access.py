@@ -10,6 +10,7 @@ from api.access import RULES
 from core.orchestrator.access.caller import Scope
 from tests.api.keyed import KEYS, OPEN, Keyed, address, bearer, keyed_in
 from tests.api.talk import CHAT, INTERACT, assert_problem
+from tests.api.v1.talk import assert_error
 
 GUARDED: dict[str, tuple[Scope, int, int]] = {
     # The scope, what it brings the one whose things it is about, and what the key of another user.
@@ -29,6 +30,12 @@ GUARDED: dict[str, tuple[Scope, int, int]] = {
     "GET /api/agents": (Scope.READ, 200, 200),
     "GET /api/models": (Scope.READ, 200, 200),
     "GET /api/usage": (Scope.READ, 200, 403),
+    "GET /v1/models": (Scope.READ, 200, 200),
+    "GET /v1/models/{model}": (Scope.READ, 200, 200),
+    "POST /v1/chat/completions": (Scope.INTERACT, 404, 404),  # for its persona: nothing here would end it
+    "POST /v1/responses": (Scope.INTERACT, 404, 404),
+    "POST /v1/responses/{response_id}/cancel": (Scope.INTERACT, 200, 404),
+    "GET /v1/responses/{response_id}": (Scope.READ, 200, 404),
     "GET /metrics": (Scope.ADMIN, 200, 403),
     "POST /codec/encode": (Scope.ADMIN, 200, 403),
     "POST /codec/decode": (Scope.ADMIN, 200, 403),
@@ -40,6 +47,8 @@ NAMES_A_USER = {"GET /api/llm/interactions", "GET /api/sessions", "GET /api/usag
 BODIES: dict[str, Any] = {
     "POST /api/llm/interact": {"message": "Hello", "user_id": "alice", "background": True},
     "POST /api/llm/direct": {"messages": CHAT, "user_id": "alice", "background": True},
+    "POST /v1/chat/completions": {"model": "nobody", "messages": CHAT},
+    "POST /v1/responses": {"model": "nobody", "input": "Hello"},
     "POST /codec/encode": {"payloads": []},
     "POST /codec/decode": {"payloads": []},
 }
@@ -95,9 +104,12 @@ async def test_without_a_key_every_route_says_the_same(keyed: Keyed, sent: list[
     for route in keyed.guarded:
         method, path = address(route)
         response = await keyed.client.request(method, path, headers=headers, json=BODIES.get(route))
-        problem = assert_problem(response, 401, "unauthorized")
+        if path.startswith("/v1/"):
+            said = assert_error(response, 401, "invalid_api_key")["message"]
+        else:
+            said = assert_problem(response, 401, "unauthorized")["detail"]
         assert response.headers["www-authenticate"] == "Bearer"
-        assert problem["detail"] == "send a key of this service: Authorization: Bearer KEY"
+        assert said == "send a key of this service: Authorization: Bearer KEY"
 
 
 @pytest.mark.parametrize("blanks", ["", " ", "  "])

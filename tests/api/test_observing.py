@@ -5,6 +5,9 @@ import logging
 import httpx
 import pytest
 from fastapi import FastAPI
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import get_contextvars
 
@@ -70,3 +73,17 @@ async def test_every_other_request_is_given_one(sent: list[str], path: str, capl
         }
     assert {len(one) for one in ids} == {32}
     assert len(ids) == 2
+
+
+async def test_what_is_asked_of_either_api_is_traced_and_a_probe_is_not() -> None:
+    app = FastAPI()
+    for path in ("/api/things", "/v1/things", "/v1things", "/healthz"):
+        app.add_api_route(path, lambda: "ok")
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    observed = Observed(app, Metrics(), provider.get_tracer("test"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(observed), base_url="http://test") as client:
+        for path in ("/api/things", "/v1/things", "/v1things", "/healthz"):
+            assert (await client.get(path)).status_code == 200
+    assert [span.name for span in kept.get_finished_spans()] == ["GET /api/things", "GET /v1/things"]

@@ -7,6 +7,7 @@ import pytest
 
 from tests.harness import System
 
+OPENAI_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIErrorBody"}}}
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
@@ -32,17 +33,19 @@ async def test_every_example_is_accepted(system: System, description: dict[str, 
             response = await system.client.request(method, path, json=example["value"])
             assert response.status_code == 200, (path, example, response.text)
             accepted += 1
-    assert accepted == 3
+    assert accepted == 5
 
 
-async def test_every_error_is_described_as_a_problem(description: dict[str, Any]) -> None:
+async def test_every_error_is_described_in_the_form_of_its_path(description: dict[str, Any]) -> None:
     for path, _, operation in _operations(description):
         for status, response in operation["responses"].items():
             if status.startswith(("4", "5")) and path not in ("/healthz", "/readyz"):
-                assert response["content"] == PROBLEM, (path, status)
+                expected = OPENAI_ERROR if path.startswith("/v1/") else PROBLEM
+                assert response["content"] == expected, (path, status)
     assert "HTTPValidationError" not in str(description)
-    fields = description["components"]["schemas"]["Problem"]["properties"]
-    assert {"type", "title", "status", "detail", "instance", "error_type"} <= fields.keys()
+    schemas = description["components"]["schemas"]
+    assert {"type", "title", "status", "detail", "instance", "error_type"} <= schemas["Problem"]["properties"].keys()
+    assert {"message", "type", "param", "code"} == schemas["OpenAIError"]["properties"].keys()
 
 
 async def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
@@ -63,7 +66,10 @@ async def test_every_operation_parameter_and_request_field_is_described(descript
         assert operation["description"], path
         for parameter in operation.get("parameters", []):
             assert parameter.get("description"), (path, parameter["name"])
-    for name in ("InteractBody", "DirectBody", "ChatMessage", "ContentPart", "Problem", "InvalidField"):
+    for name in (
+        *("InteractBody", "DirectBody", "ChatMessage", "ContentPart", "Problem", "InvalidField"),
+        *("ChatBody", "ChatTurn", "OpenAIError", "ResponseBody"),
+    ):
         for field, schema in description["components"]["schemas"][name]["properties"].items():
             assert schema.get("description"), (name, field)
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Body, FastAPI
 
-from api.problems import add_problem_handlers
+from api.error_handlers import add_error_handlers
 from api.strict_route import StrictRoute
 from core.orchestrator.contracts import (
     InteractionStatus,
@@ -221,7 +221,7 @@ async def test_a_route_that_knows_no_idempotency_key_refuses_one() -> None:
         return body
 
     app = FastAPI()
-    add_problem_handlers(app)
+    add_error_handlers(app)
     app.include_router(router)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         assert (await client.post("/keyless", json={})).status_code == 200

@@ -109,6 +109,37 @@ async def test_the_provider_for_local_models_tells_a_missing_model_from_a_broken
     assert reply["degraded"]
 
 
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+async def _with_tools(system: System, model: str) -> dict[str, Any]:
+    asked = [{"role": "user", "content": 'call weather {"city": "Rom"}'}]
+    body = {"model": model, "messages": asked, "tools": [WEATHER]}
+    response = await system.client.post("/v1/chat/completions", json=body)
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+async def test_the_provider_for_local_models_takes_parameters_and_calls_tools(extended: tuple[System, Process]) -> None:
+    system, _ = extended
+    [choice] = (await _with_tools(system, "cherry@local:llama3.2"))["choices"]
+    [call] = choice["message"]["tool_calls"]
+    assert call["function"] == {"name": "weather", "arguments": '{"city": "Rom"}'}
+    assert choice["finish_reason"] == "tool_calls"
+
+
+async def test_a_provider_that_takes_no_parameters_gives_way_to_one_that_does(extended: tuple[System, Process]) -> None:
+    system, _ = extended
+    answer = await _with_tools(system, "robin@countdown:3")
+    [choice] = answer["choices"]
+    assert choice["message"]["tool_calls"]
+    interaction_id = answer["id"].removeprefix("chatcmpl-")
+    explanation = (await system.client.get(f"/api/llm/interactions/{interaction_id}/explain")).json()
+    refused = explanation["attempts"][0]
+    assert (refused["provider"], refused["error_type"]) == ("countdown", "invalid_request")
+    assert refused["detail"] == "the provider 'countdown' does not take tools"
+
+
 async def test_the_streaming_provider_counts_down(extended: tuple[System, Process]) -> None:
     system, _ = extended
     reply = (await system.interact(model="countdown:3", fallback_models=[])).json()

@@ -80,6 +80,7 @@ HOSTILE_DAYS = (
     HostileDay("no-choices", "empty", 200, tries=2, cost=Cost.AS_BILLED),
     HostileDay("empty-choices", "empty", 200, tries=2, cost=Cost.AS_BILLED),
     HostileDay("empty", "empty", 200, tries=2, cost=Cost.AS_BILLED),
+    HostileDay("tool-calls", "empty", 200, tries=2, cost=Cost.AS_BILLED),
     HostileDay("malformed", "malformed", 200, tries=2, cost=Cost.AS_BILLED),
     # time and connection
     HostileDay("truncated", "truncated", 200, tries=2, cost=Cost.AS_BILLED),

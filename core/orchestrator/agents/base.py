@@ -19,13 +19,23 @@ class AgentContext:
     message: str
     """What the user said."""
     user_id: str
-    session_id: str
+    session_id: str | None
+    """None: the client keeps the conversation itself."""
     persona: PersonaConfig
     """In whose voice to answer."""
     history: Sequence[Message] = ()
-    """Earlier messages of the session that fit the memory budget, oldest first."""
+    """Earlier messages of the session that fit the memory budget, oldest first; without one, all that were sent."""
     context: Mapping[str, Any] = field(default_factory=dict)
     """The request's `context` object."""
+    instructions: Sequence[Message] = ()
+    """The client's own system and developer messages; they follow the persona's."""
+    as_sent: Sequence[Message] = ()
+    """What is new, where `message` is not all: several messages, parts such as pictures, results of tools."""
+
+    @property
+    def new_messages(self) -> list[Message]:
+        """What is new, as messages: the end of the prompt."""
+        return list(self.as_sent) or [{"role": "user", "content": self.message}]
 
 
 class Agent(ABC):

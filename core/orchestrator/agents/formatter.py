@@ -12,6 +12,8 @@ from core.orchestrator.errors import ConfigurationError
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.registry import Registry
 
+_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+
 
 class ConversationFormatter:
     """The default way to write a prompt and to dress a reply. Holds no state: one instance serves every turn."""
@@ -26,8 +28,16 @@ class ConversationFormatter:
         return {"role": "system", "content": persona.render_system_prompt()}
 
     def format_history(self, history: Sequence[Message]) -> list[Message]:
-        """Return stored messages as a model takes them; those without content are left out, some models refuse them."""
-        return [{"role": stored["role"], "content": stored["content"]} for stored in history if stored.get("content")]
+        """Return stored messages as a model takes them; those that say nothing are left out, some models refuse them.
+
+        Beside `role` and `content` a message may have `tool_calls`, which its results follow, each with the
+        `tool_call_id` that it belongs to, or a `name`.
+        """
+        return [
+            {key: stored[key] for key in _FIELDS if key in stored}
+            for stored in history
+            if stored.get("content") or stored.get("tool_calls") or stored["role"] == "tool"
+        ]
 
     def format_reply(self, text: str, persona: PersonaConfig) -> str:
         """Return a model's text in the persona's reply style.

@@ -108,4 +108,7 @@ def system_message_of(formatter: ConversationFormatter, persona: PersonaConfig) 
 
 
 def _is_message(message: object) -> bool:
-    return isinstance(message, Mapping) and isinstance(message.get("role"), str) and bool(message.get("content"))
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        return False
+    # What a tool returned may be nothing, and a model may have called one without a word.
+    return bool(message.get("content") or message.get("tool_calls")) or message["role"] == "tool"

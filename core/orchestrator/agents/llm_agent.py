@@ -28,7 +28,7 @@ class LLMAgent(Agent):
         return None
 
     def build_messages(self, context: AgentContext) -> list[Message]:
-        """Return system message, history and the user's message.
+        """Return system message, the client's instructions, history and what is new.
 
         Raises:
             PromptError: the formatter or the persona's template failed.
@@ -38,7 +38,8 @@ class LLMAgent(Agent):
         system = system_message_of(formatter, persona)
         if instructions := self.instructions(context):
             system["content"] = f"{system['content']}\n\n{instructions}"
-        return [system, *formatter.format_history(context.history), {"role": "user", "content": context.message}]
+        history = formatter.format_history(context.history)
+        return [system, *context.instructions, *history, *context.new_messages]
 
     def format_reply(self, text: str, persona: PersonaConfig) -> str:
         """Return the reply in the persona's style, as its formatter applies it."""

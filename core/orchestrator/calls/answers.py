@@ -11,7 +11,11 @@ from core.orchestrator.calls.showing import Showing
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, Posture
 from core.orchestrator.events import TextDelta
 from core.orchestrator.providers.base import CallAccepted, ChatCompletion
+from core.orchestrator.providers.tool_calls import json_bytes
 from core.orchestrator.providers.untrusted import REDACTED, TEXT_LIMIT, as_text, storable_text
+
+_CALLS = "tool_calls"
+"""The reason why an answer ended that calls tools."""
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +96,8 @@ async def read_answer(
     progress: Progress,
     watch: Stopwatch,
     accepted: Callable[[str], None],
+    *,
+    offers_tools: bool = False,
 ) -> ChatCompletion:
     """Read a provider's stream to its completion and close it: however it is left, the upstream call ends with ours.
 
@@ -101,12 +107,14 @@ async def read_answer(
         progress: is written meanwhile.
         watch: times the first text.
         accepted: is told under which id the upstream knows the call.
+        offers_tools: whether the model was offered any to call. A call of one that was not is nobody's to answer.
 
     Returns:
         The completion, with the text before it.
 
     Raises:
-        LLMProviderServiceError: (`truncated`) there was no completion, (`empty`) there was no text.
+        LLMProviderServiceError: (`truncated`) there was no completion, (`empty`) there was neither text nor a call of
+            a tool.
     """
     completion: ChatCompletion | None = None
     try:
@@ -130,7 +138,8 @@ async def read_answer(
         raise LLMProviderServiceError(
             "the stream ended without a completion", error_type=ErrorType.TRUNCATED, may_be_billed=True
         )
-    if not completion.content.strip() and completion.finish_reason != "content_filter":
+    completion = _as_offered(completion, offers_tools=offers_tools)
+    if not (completion.content.strip() or completion.tool_calls) and completion.finish_reason != "content_filter":
         raise LLMProviderServiceError(
             "the model returned no text", error_type=ErrorType.EMPTY, posture=Posture(tries=2), may_be_billed=True
         )
@@ -145,9 +154,19 @@ def _take_in(piece: object, heard: Heard, progress: Progress, watch: Stopwatch) 
     progress.characters += len(piece)
 
 
+def _as_offered(completion: ChatCompletion, *, offers_tools: bool) -> ChatCompletion:
+    """Return the completion without calls of tools that nobody offered, and with a reason that fits what is left."""
+    calls, reason = completion.tool_calls if offers_tools else None, completion.finish_reason
+    if calls:
+        reason = reason or _CALLS
+    elif reason == _CALLS:
+        reason = "stop"
+    return completion.model_copy(update={"tool_calls": calls, "finish_reason": reason})
+
+
 def _storable(completion: ChatCompletion, heard: Heard) -> ChatCompletion:
     """Return the completion with a text that can be stored and sent on; where that cuts it, it is told."""
     whole = heard.with_before(completion.content)
-    text = storable_text(whole)
+    text = storable_text(whole, beside=json_bytes(completion.tool_calls))
     cut = len(text) < len(as_text(whole) or "")
     return completion.model_copy(update={"content": text} | ({"finish_reason": "length"} if cut else {}))

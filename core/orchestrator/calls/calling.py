@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from core.orchestrator.calls.after_failure import what_follows
 from core.orchestrator.calls.answers import Heard, Progress, read_answer
+from core.orchestrator.calls.asking import ask
 from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.costs import Estimate
 from core.orchestrator.calls.identification import Identification
@@ -178,10 +179,15 @@ class ModelCaller:
         return await self._keep(running, completion)
 
     async def _read(self, running: RunningCall, progress: Progress) -> ChatCompletion:
-        prompt, call = running.prompt, running.call
-        provider = self._providers.get(call.provider)
-        stream = provider.stream_chat_completion(running.messages, call.model, prompt.temperature, prompt.max_tokens)
-        return await read_answer(stream, running.heard, progress, running.watch, running.identification.accepted)
+        stream = ask(self._providers.get(running.call.provider), running)
+        return await read_answer(
+            stream,
+            running.heard,
+            progress,
+            running.watch,
+            running.identification.accepted,
+            offers_tools=running.prompt.offers_tools,
+        )
 
     async def _keep(self, running: RunningCall, completion: ChatCompletion) -> ModelAnswer | FailedCall:
         told = await running.heard.unshown()

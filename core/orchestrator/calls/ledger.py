@@ -139,7 +139,7 @@ class AttemptLedger:
         estimated_cost_usd: float | None = None,
         told: Sequence[InteractionEvent] = (),
     ) -> bool:
-        """Close a call's row, keep its text and forget the model's failures, in one transaction; log what is told.
+        """Close a call's row, keep its answer and forget the model's failures, in one transaction; log what is told.
 
         Done twice, it is as done once.
 
@@ -169,6 +169,7 @@ class AttemptLedger:
                         ordinal=ordinal,
                         text=completion.content,
                         finish_reason=completion.finish_reason,
+                        tool_calls=completion.tool_calls,
                     )
                 )
                 await forget(connection, closed.provider, closed.model)

@@ -21,6 +21,17 @@ class Prompt:
     parameters: dict[str, Any] = field(default_factory=dict)
     """How the model is to answer beyond that, by the names of OpenAI's chat API: `top_p`, `tools`, …"""
 
+    @property
+    def offers_tools(self) -> bool:
+        """Whether the model may call tools of the client's."""
+        return bool(self.parameters.get("tools")) and self.parameters.get("tool_choice") != "none"
+
+    def parameters_after(self, text: str) -> dict[str, Any]:
+        """Return how the model is to answer, where `text` has been said already: what completes a JSON text is none."""
+        if not text:
+            return self.parameters
+        return {name: value for name, value in self.parameters.items() if name != "response_format"}
+
     def continuing(self, text: str) -> list[Message]:
         """Return messages that ask for what follows `text`; for what follows nothing, those of the prompt.
 

@@ -1,8 +1,10 @@
 """How a call is closed in the ledger: with its answer, its error or its interruption, and what it may have cost."""
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.orchestrator.calls.answers import Heard, Stopwatch
 from core.orchestrator.calls.costs import Estimate, likely_cost
@@ -58,6 +60,11 @@ class RunningCall:
         """What is sent."""
         return self.prompt.continuing(self.heard.before)
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What is sent with them."""
+        return self.prompt.parameters_after(self.heard.before)
+
 
 class CallRecorder:
     """Closes calls, and waits for a database that is away for a moment: they may be paid for."""
@@ -78,7 +85,8 @@ class CallRecorder:
         """
         timing = running.watch.timing()
         said = completion.content[len(running.heard.before) :]
-        likely = self._likely_cost(running, said, completion.usage)
+        called = json.dumps(completion.tool_calls, ensure_ascii=False) if completion.tool_calls else ""
+        likely = self._likely_cost(running, said + called, completion.usage)
         generation_id = completion.generation_id or running.identification.generation_id
         completion = completion.model_copy(update={"generation_id": generation_id})
         running.observed.answered(completion, timing)
@@ -159,4 +167,4 @@ class CallRecorder:
         )
 
     def _likely_cost(self, running: RunningCall, said: str, told: Usage | None = None) -> float | None:
-        return likely_cost(self._estimate, running.call, running.messages, said, told)
+        return likely_cost(self._estimate, running.call, running.messages, said, told, parameters=running.parameters)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.contracts import AttemptStatus
+from core.orchestrator.contracts import AttemptStatus, ToolCall
 from core.orchestrator.storage.tables import attempts, completions, partials
 
 
@@ -16,6 +16,7 @@ class FinishedText:
     ordinal: int
     text: str
     finish_reason: str | None
+    tool_calls: list[ToolCall] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ async def read_finished_text(connection: AsyncConnection, interaction_id: str, p
     """Return the answer kept for a place of the plan, or None."""
     query = select(completions).where(completions.c.interaction_id == interaction_id, completions.c.place == place)
     row = (await connection.execute(query)).one_or_none()
-    return None if row is None else FinishedText(row.ordinal, row.text, row.finish_reason)
+    return None if row is None else FinishedText(row.ordinal, row.text, row.finish_reason, row.tool_calls)
 
 
 async def read_partial(connection: AsyncConnection, interaction_id: str) -> PartialText | None:

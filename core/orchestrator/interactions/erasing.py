@@ -4,6 +4,8 @@ First a session is closed: it takes no further turn, so nobody who keeps writing
 still runs is ended, so that no call goes on. Then the histories go from Temporal, and last the rows: they are all that
 tells which histories there are, so an erasure that breaks off is taken up again by repeating it. A session goes in one
 transaction: nobody ever meets a half of one, and a message that comes later opens it anew.
+
+The branches of a session hold its words, so they go with it, each before the one that it left. A branch goes alone.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import InteractionStatus
 from core.orchestrator.errors import UnknownResourceError
 from core.orchestrator.events import EventBus, terminal_event_of
+from core.orchestrator.interactions.branches import hold_session
 from core.orchestrator.interactions.store import CANCELLED, Ending, InteractionStore
 from core.orchestrator.memory.conversations import owner_of
 from core.orchestrator.runs import Runs
@@ -29,6 +32,7 @@ from core.orchestrator.storage.tables import (
     attempts,
     completions,
     erased_interactions,
+    inputs,
     interactions,
     messages,
     partials,
@@ -72,7 +76,7 @@ class Erasure:
         self._farewell = farewell
 
     async def erase_session(self, session_id: str, user_id: str | None = None) -> None:
-        """Erase a session with its interactions; the numbers of what was used stay its user's.
+        """Erase a session with its branches and interactions; the numbers of what was used stay its user's.
 
         Args:
             session_id: which.
@@ -86,8 +90,10 @@ class Erasure:
         """
         async with self._database.write() as connection:
             await owner_of(connection, session_id, user_id)
-            [session] = await _close(connection, sessions.c.session_id == session_id)
-        await self._erase_session(session)
+            await hold_session(connection, session_id)
+            closed = await _close(connection, sessions.c.session_id == session_id)
+        for session in closed:
+            await self._erase_session(session)
         await self._database.purge()
 
     async def erase_user(self, user_id: str) -> None:
@@ -104,7 +110,7 @@ class Erasure:
         async with self._database.write() as connection:
             if not await _is_known(connection, user_id):
                 raise UnknownResourceError("user", user_id)
-            closed = await _close(connection, sessions.c.user_id == user_id)
+            closed = await _close(connection, (sessions.c.user_id == user_id) & sessions.c.forked_from.is_(None))
             bare = (await connection.scalars(_ids(theirs & interactions.c.session_id.is_(None)))).all()
             unended = await _mark_unended(connection, theirs)
         await self._end(unended)
@@ -114,7 +120,9 @@ class Erasure:
             some = bare[begin : begin + _AT_A_TIME]
             await self._delete_runs(some)
             async with self._database.write() as connection:
-                await _erase(connection, interactions.c.interaction_id.in_(some), self._clock())
+                # One that another follows by now has become a turn of a new session.
+                still_bare = interactions.c.interaction_id.in_(some) & interactions.c.session_id.is_(None)
+                await _erase(connection, still_bare, self._clock())
         # Those of an interaction that came in the meantime are left to it.
         gone = attempts.c.interaction_id.not_in(_ids(theirs))
         async with self._database.write() as connection:
@@ -133,6 +141,8 @@ class Erasure:
         await self._delete_runs(found)
         async with self._database.write() as connection:
             if await _is_there(connection, session):
+                # What a branch has in common with others belongs to their interactions.
+                await connection.execute(delete(messages).where(messages.c.session_id == session.session_id))
                 await _erase(connection, whole, self._clock())
                 await connection.execute(delete(sessions).where(sessions.c.session_id == session.session_id))
 
@@ -188,12 +198,17 @@ async def _is_known(connection: AsyncConnection, user_id: str) -> bool:
 
 
 async def _close(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[Row[Any]]:
-    """Let sessions take no further turn, and return them."""
-    held = select(sessions.c.session_id).where(which).order_by(sessions.c.session_id).with_for_update()
-    await connection.execute(held)
-    closing = update(sessions).where(which).values(erasing=True).returning(sessions)
-    closed: Sequence[Row[Any]] = (await connection.execute(closing)).all()
-    return closed
+    """Let sessions and their branches take no further turn, and return them: each after those that have left it."""
+    closed: list[Row[Any]] = []
+    while True:
+        held = select(sessions.c.session_id).where(which).order_by(sessions.c.session_id).with_for_update()
+        await connection.execute(held)
+        closing = update(sessions).where(which).values(erasing=True).returning(sessions)
+        found = (await connection.execute(closing)).all()
+        if not found:
+            return closed
+        closed = [*found, *closed]
+        which = sessions.c.forked_from.in_([session.session_id for session in found])
 
 
 async def _is_there(connection: AsyncConnection, session: Row[Any]) -> bool:
@@ -223,6 +238,6 @@ async def _erase(connection: AsyncConnection, which: ColumnElement[bool], now: d
     noted = select(interactions.c.interaction_id, literal(now, erased_interactions.c.erased_at.type)).where(which)
     await connection.execute(insert(erased_interactions).from_select(["interaction_id", "erased_at"], noted))
     await connection.execute(update(attempts).where(attempts.c.interaction_id.in_(ids)).values(dict.fromkeys(_SAID)))
-    for table in (messages, prompts, completions, partials, reply_events):
+    for table in (inputs, prompts, completions, partials, reply_events):
         await connection.execute(delete(table).where(table.c.interaction_id.in_(ids)))
     await connection.execute(delete(interactions).where(which))

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import InteractionStatus, InteractionView
-from core.orchestrator.events import TERMINAL_TYPES, InteractionEvent, terminal_event_of
+from core.orchestrator.events import TERMINAL_TYPES, InteractionEvent, TextReset, terminal_event_of
 from core.orchestrator.interactions.reader import find_row, known, read_view
 from core.orchestrator.replies.log import (
     NUMBERS_LEFT_FREE,
@@ -87,6 +87,18 @@ class ReplyFollower:
         async with self._read() as connection:
             row = known((await connection.execute(query)).one_or_none(), interaction_id)
         return row.ended_at is not None
+
+    async def last_reset(self, interaction_id: str) -> int:
+        """Return the number of the last event so far that tells to forget the text before it; 0 where none does.
+
+        Raises:
+            StorageUnavailableError: the database did not answer.
+        """
+        query = select(func.max(reply_events.c.sequence)).where(
+            reply_events.c.interaction_id == interaction_id, reply_events.c.type == TextReset.type
+        )
+        async with self._read() as connection:
+            return (await connection.scalar(query)) or 0
 
     async def read(self, interaction_id: str, after: int) -> Batch:
         """Return the events with a larger number than `after`, or the first of them; there may be none yet.

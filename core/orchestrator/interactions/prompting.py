@@ -3,7 +3,7 @@
 What is sent, and why, goes into the store; what goes on to the workflow are names and numbers.
 """
 
-import json
+from collections.abc import Sequence
 from typing import Any
 
 from core.orchestrator.agents.base import Agent, AgentContext
@@ -19,15 +19,17 @@ from core.orchestrator.contracts import (
     PromptPlan,
 )
 from core.orchestrator.events import EventBus, InteractionInProgress
+from core.orchestrator.interactions.said import Said
 from core.orchestrator.interactions.store import InteractionStore
+from core.orchestrator.memory.chat_messages import tokens_of, with_answered_calls
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.models.planning import ModelPlan, ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.registry import Registry
-from core.orchestrator.tokens import estimate_tokens
 
 DEFAULT_TEMPERATURE = 0.7
+_INSTRUCTING = ("system", "developer")
 
 
 class PromptBuilder:
@@ -68,13 +70,17 @@ class PromptBuilder:
 
     async def _build_turn(self, request: InteractionRequest, window: MemoryWindow) -> PromptPlan:
         persona = self._personas.get(request.persona_id)
+        said = await self._store.said(request.interaction_id) if request.has_input else None
+        history = await self._history(request, window, said)
         context = AgentContext(
             message=request.message,
             user_id=request.user_id,
             session_id=request.session_id,
             persona=persona,
-            history=await self._conversations.history(request.session_id, window),
+            history=history,
             context=request.context,
+            instructions=said.instructions if said else (),
+            as_sent=said.new if said else (),
         )
         choice = select_agent(context, request.agent, self._agents)
         messages = messages_of(choice.agent, context)
@@ -82,9 +88,10 @@ class PromptBuilder:
             messages,
             _first_of(request.temperature, temperature_of(choice.agent), persona.temperature, DEFAULT_TEMPERATURE),
             request.max_tokens or persona.max_tokens,
+            dict(said.parameters) if said else {},
         )
         plan = await self._planner.plan(request, persona)
-        tokens = sum(_tokens(message) for message in messages)
+        tokens = sum(map(tokens_of, messages))
         in_progress = _in_progress(request.interaction_id, plan, choice)
         await self._store.save_prompt(
             request.interaction_id,
@@ -92,8 +99,9 @@ class PromptBuilder:
             {
                 "persona": {"id": persona.id, "name": persona.name, "version": persona.version},
                 "agent": {"name": choice.name, "forced": choice.forced, "scores": choice.scores},
-                "memory": _explain_memory(window),
-                "budget": _explain_budget(messages, window, tokens),
+                "memory": _explain_memory(window, history),
+                "instructions": list(context.instructions),
+                "budget": _explain_budget(messages, history, context.new_messages, tokens),
                 "plan": _explain_plan(plan),
             },
             persona_name=persona.name,
@@ -104,12 +112,18 @@ class PromptBuilder:
         self._events.publish(in_progress)
         return self._result(plan, tokens, choice, persona)
 
+    async def _history(self, request: InteractionRequest, window: MemoryWindow, said: Said | None) -> Sequence[Message]:
+        if request.session_id is None:
+            return said.earlier if said else ()
+        history = await self._conversations.history(request.session_id, window)
+        return with_answered_calls(history, said.new if said else ())
+
     async def _build_completion(self, request: CompletionRequest) -> PromptPlan:
         if not await self._store.begin_completion(request.interaction_id):
             return PromptPlan(limits=self._limits)
         prompt = await self._store.prompt(request.interaction_id)
         plan = await self._planner.plan(request)
-        tokens = sum(_tokens(message) for message in prompt.messages)
+        tokens = sum(map(tokens_of, prompt.messages))
         in_progress = _in_progress(request.interaction_id, plan)
         explanation = {"budget": {"total": tokens}, "plan": _explain_plan(plan)}
         await self._store.save_prompt(request.interaction_id, prompt, explanation, told=[in_progress])
@@ -139,11 +153,11 @@ def _in_progress(interaction_id: str, plan: ModelPlan, choice: AgentChoice | Non
     )
 
 
-def _explain_memory(window: MemoryWindow) -> dict[str, Any]:
+def _explain_memory(window: MemoryWindow, history: Sequence[Message]) -> dict[str, Any]:
     return {
         "used": {
-            "messages": window.messages,
-            "tokens": window.tokens,
+            "messages": len(history),
+            "tokens": sum(map(tokens_of, history)),
             "first_sequence": window.first_sequence,
             "last_sequence": window.last_sequence,
         },
@@ -158,10 +172,16 @@ def _explain_memory(window: MemoryWindow) -> dict[str, Any]:
     }
 
 
-def _explain_budget(messages: list[Message], window: MemoryWindow, total: int) -> dict[str, int]:
+def _explain_budget(
+    messages: Sequence[Message], history: Sequence[Message], new: Sequence[Message], total: int
+) -> dict[str, int]:
     """Split the prompt's estimated tokens by section."""
-    system = sum(_tokens(message) for message in messages if message["role"] == "system")
-    return {"system": system, "memory": window.tokens, "message": _tokens(messages[-1]), "total": total}
+    return {
+        "system": sum(tokens_of(message) for message in messages if message["role"] in _INSTRUCTING),
+        "memory": sum(map(tokens_of, history)),
+        "message": sum(map(tokens_of, new)),
+        "total": total,
+    }
 
 
 def _explain_plan(plan: ModelPlan) -> dict[str, Any]:
@@ -182,11 +202,6 @@ def _explain_plan(plan: ModelPlan) -> dict[str, Any]:
             if call.cooling
         ],
     }
-
-
-def _tokens(message: Message) -> int:
-    content = message["content"]
-    return estimate_tokens(content if isinstance(content, str) else json.dumps(content))
 
 
 def _first_of(*values: float | None) -> float:

@@ -19,8 +19,11 @@ from core.orchestrator.contracts import (
     InteractionRequest,
     InteractionStatus,
     InteractionView,
+    ToolCall,
 )
 from core.orchestrator.errors import ErrorType, UnknownResourceError
+from core.orchestrator.interactions.inputs import read_input
+from core.orchestrator.interactions.said import Said
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import completions, erased_interactions, interactions, partials, prompts
 from core.orchestrator.workflow_ids import workflow_id_of
@@ -89,6 +92,11 @@ class InteractionReader:
         async with self._database.read() as connection:
             return read_request(known(await find_row(connection, interaction_id), interaction_id))
 
+    async def said(self, interaction_id: str) -> Said | None:
+        """Return what came with the message beyond its text, or None; of what a session has, only what was new then."""
+        async with self._database.read() as connection:
+            return await read_input(connection, interaction_id)
+
     async def prompt(self, interaction_id: str) -> Prompt:
         """Return the exact prompt.
 
@@ -101,7 +109,7 @@ class InteractionReader:
             ).one_or_none()
         if row is None:
             raise UnknownResourceError("prompt", interaction_id)
-        return Prompt(row.messages, row.temperature, row.max_tokens)
+        return Prompt(row.messages, row.temperature, row.max_tokens, row.parameters or {})
 
     async def after_output(self, interaction_id: str) -> AfterOutput:
         """Return what was decided, when the models were planned, to follow a call that breaks after some output."""
@@ -141,6 +149,7 @@ class InteractionReader:
                 "messages": row.messages,
                 "temperature": row.temperature,
                 "max_tokens": row.max_tokens,
+                "parameters": row.parameters or {},
             }
         return explanation
 
@@ -201,6 +210,7 @@ class _Source:
 
     ordinal: int
     finish_reason: str | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 def _view(row: Row[Any], attempts: Sequence[Attempt], sources: Mapping[str, _Source]) -> InteractionView:
@@ -208,6 +218,7 @@ def _view(row: Row[Any], attempts: Sequence[Attempt], sources: Mapping[str, _Sou
     answer = next((attempt for attempt in attempts if source and attempt.ordinal == source.ordinal), None)
     return InteractionView(
         message=row.reply,
+        tool_calls=source and source.tool_calls,
         persona_id=row.persona_id,
         persona_name=row.persona_name,
         persona_version=row.persona_version,
@@ -249,12 +260,11 @@ async def _finished(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Ma
     if not rows:
         return {}
     places = {row.interaction_id: row.answered_place for row in rows}
-    query = select(
-        completions.c.interaction_id, completions.c.place, completions.c.ordinal, completions.c.finish_reason
-    )
-    found = await connection.execute(query.where(completions.c.interaction_id.in_(places)))
+    answers = completions.c
+    query = select(answers.interaction_id, answers.place, answers.ordinal, answers.finish_reason, answers.tool_calls)
+    found = await connection.execute(query.where(answers.interaction_id.in_(places)))
     return {
-        row.interaction_id: _Source(row.ordinal, row.finish_reason)
+        row.interaction_id: _Source(row.ordinal, row.finish_reason, row.tool_calls)
         for row in found
         if row.place == places[row.interaction_id]
     }

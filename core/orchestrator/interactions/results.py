@@ -6,8 +6,10 @@ from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.guards import reply_of
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.calls.reconciliation import Reconciliation
+from core.orchestrator.calls.texts import FinishedText
 from core.orchestrator.contracts import (
     AfterOutput,
+    CompletionRequest,
     InteractionError,
     InteractionRequest,
     InteractionStatus,
@@ -103,10 +105,12 @@ class Results:
         if results.answered_place is not None:
             finished = await self._ledger.finished_text(results.interaction_id, results.answered_place)
             if finished is not None:
-                reply = finished.text
-                if isinstance(request, InteractionRequest):
-                    reply = await self._in_character(request, reply)
-                return Ending(InteractionStatus.COMPLETED, reply=reply, answered_place=results.answered_place)
+                return Ending(
+                    InteractionStatus.COMPLETED,
+                    reply=await self._reply(request, finished),
+                    answered_place=results.answered_place,
+                    tool_calls=finished.tool_calls,
+                )
         error = results.error or _LOST_ANSWER
         kept = await self._kept_part(results.interaction_id)
         if error.type is ErrorType.CANCELLED:
@@ -124,6 +128,12 @@ class Results:
         if partial is None or await self._store.after_output(interaction_id) is AfterOutput.RESTART:
             return None
         return partial.text
+
+    async def _reply(self, request: InteractionRequest | CompletionRequest, finished: FinishedText) -> str:
+        """Return the reply: in character, unless it is to stay as written or only leads over to calls of tools."""
+        if not isinstance(request, InteractionRequest) or request.reply_as_written or finished.tool_calls:
+            return finished.text
+        return await self._in_character(request, finished.text)
 
     async def _in_character(self, request: InteractionRequest, text: str) -> str:
         """Return the text in the persona's style; as the model wrote it when persona or agent are gone since."""

@@ -24,16 +24,19 @@ from core.orchestrator.contracts import (
     InteractionStatus,
     InteractionView,
     MemoryWindow,
+    ToolCall,
 )
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import InteractionEvent
-from core.orchestrator.interactions.opening import InteractionOpener, open_turns_before, put_prompt
+from core.orchestrator.interactions.opener import InteractionOpener, put_prompt
+from core.orchestrator.interactions.places import open_turns_before
 from core.orchestrator.interactions.reader import find_held_row, known, read_view
+from core.orchestrator.memory.chat_messages import reply_message
 from core.orchestrator.memory.conversations import select_window
+from core.orchestrator.memory.rows import asked_number, reply_number, reply_row
 from core.orchestrator.replies.log import append, append_end, append_wake
 from core.orchestrator.storage.locks import hold_session_of
 from core.orchestrator.storage.tables import interactions, messages
-from core.orchestrator.tokens import estimate_tokens
 
 CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="the interaction was cancelled")
 _NO_WORKFLOW = InteractionError(type=ErrorType.UNAVAILABLE, detail="the interaction has no workflow")
@@ -48,6 +51,8 @@ class Ending:
     """Of a cancelled one: what it keeps where no call is cut off by the cancellation."""
     answered_place: int | None = None
     """The place in the plan whose answer the reply is."""
+    tool_calls: Sequence[ToolCall] | None = None
+    """What the reply calls, of the client's tools."""
     degraded: bool = False
     """The reply is a fallback line: shown, but part of no later prompt."""
     error: InteractionError | None = None
@@ -83,6 +88,8 @@ class InteractionStore(InteractionOpener):
     async def take_place(self, interaction_id: str, memory_token_budget: int) -> MemoryWindow:
         """Begin a turn if every earlier one of its session has ended, and choose what it may remember.
 
+        A turn without a session waits for nobody and remembers nothing.
+
         Returns:
             What to remember; with `waiting_on` set, the turn that comes first; with `ended`, all that is left is to
             end it.
@@ -94,11 +101,14 @@ class InteractionStore(InteractionOpener):
             row = known(await find_held_row(connection, interaction_id), interaction_id)
             if InteractionStatus(row.status).is_final or row.cancelling is not None:
                 return MemoryWindow(ended=True)
+            if row.session_id is None:
+                await _begin(connection, interaction_id)
+                return MemoryWindow()
             earlier = await open_turns_before(connection, row.session_id, row.turn)
             if earlier:
                 return MemoryWindow(waiting_on=earlier[0], ahead=len(earlier))
             await _begin(connection, interaction_id)
-            return await select_window(connection, row.session_id, 2 * row.turn - 1, memory_token_budget)
+            return await select_window(connection, row.session_id, asked_number(row.turn), memory_token_budget)
 
     async def begin_completion(self, interaction_id: str) -> bool:
         """Mark a bare completion as running.
@@ -187,7 +197,9 @@ class InteractionStore(InteractionOpener):
     async def abandon(self, interaction_id: str, offered_at: datetime) -> Abandonment:
         """End an interaction that never began and has no workflow: it was never accepted, so its message goes too.
 
-        Its key is free again: whoever repeats the request with it opens another interaction.
+        What it has brought to its session from elsewhere stays, and so does a branch that it has begun: its client has
+        said all that, and says it again when it repeats the request. Its key is free again: whoever repeats the request
+        with it opens another interaction.
 
         Args:
             interaction_id: whose workflow is missing.
@@ -200,7 +212,7 @@ class InteractionStore(InteractionOpener):
             if InteractionStatus(row.status) is InteractionStatus.QUEUED:
                 if (row.offered_at or row.created_at) > offered_at:
                     return Abandonment.OFFERED_ANEW
-                await _forget_messages(connection, interaction_id)
+                await _forget_messages(connection, row)
                 await self._end(connection, row, Ending(InteractionStatus.FAILED, error=_NO_WORKFLOW))
                 this = interactions.c.interaction_id == interaction_id
                 await connection.execute(update(interactions).where(this).values(idempotency_key=None))
@@ -214,7 +226,7 @@ class InteractionStore(InteractionOpener):
         if await close_open_calls(connection, row.interaction_id, ending.error or LOST_CALL, watched=row.watched):
             await append_wake(connection, row.interaction_id)  # should one of them still run, it is to stop
         if row.cancelling == Cancelling.ROLLBACK:
-            await _forget_messages(connection, row.interaction_id)
+            await _forget_messages(connection, row)
         elif ending.status is InteractionStatus.CANCELLED:
             said = await read_cancelled_text(connection, row.interaction_id)
             ending = replace(ending, reply=said or ending.reply)
@@ -232,15 +244,12 @@ class InteractionStore(InteractionOpener):
             )
         )
         if row.session_id is not None and ending.reply is not None:
+            reply = reply_row(row.turn, [reply_message(ending.reply, ending.tool_calls)])
             await connection.execute(
                 insert(messages).values(
+                    **reply | {"in_memory": not ending.degraded},
                     session_id=row.session_id,
-                    sequence=2 * row.turn,
                     interaction_id=row.interaction_id,
-                    role="assistant",
-                    content=ending.reply,
-                    tokens=estimate_tokens(ending.reply),
-                    in_memory=not ending.degraded,
                     created_at=now,
                 )
             )
@@ -271,8 +280,11 @@ async def _next_open_turn(connection: AsyncConnection, row: Row[Any]) -> str | N
     return found
 
 
-async def _forget_messages(connection: AsyncConnection, interaction_id: str) -> None:
-    await connection.execute(delete(messages).where(messages.c.interaction_id == interaction_id))
+async def _forget_messages(connection: AsyncConnection, row: Row[Any]) -> None:
+    if row.session_id is None:
+        return
+    own = messages.c.sequence.between(asked_number(row.turn), reply_number(row.turn))
+    await connection.execute(delete(messages).where(messages.c.session_id == row.session_id, own))
 
 
 async def _begin(connection: AsyncConnection, interaction_id: str) -> None:

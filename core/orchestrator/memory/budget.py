@@ -38,6 +38,8 @@ class MemoryBudget:
         Raises:
             StorageUnavailableError: the database did not answer.
         """
+        if request.session_id is None:
+            return TokenBudget(0, "there is no session: the client sends what is to be remembered")
         by_setting = TokenBudget(self._setting)
         try:
             persona = self._personas.get(request.persona_id)

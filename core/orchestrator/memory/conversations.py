@@ -52,18 +52,17 @@ async def select_window(connection: AsyncConnection, session_id: str, before: in
         whole = len(rows) < _ROWS_PER_READ
         if rows:
             oldest = rows[-1].sequence
-    # An answer whose question did not fit would open the prompt: models expect the user to speak first.
-    unasked = 0
-    while kept and kept[-1][2] == "assistant":
+    # An answer whose question did not fit would open the prompt: models expect the user to speak first, and to have
+    # called the tool whose result they are told. What opens the whole conversation, such as a greeting, stays.
+    while kept and not whole and kept[-1][2] != "user":
         spent -= kept.pop()[1]
-        unasked += 1
     first = kept[-1][0] if kept else None
     return MemoryWindow(
         first_sequence=first,
         last_sequence=kept[0][0] if kept else None,
         messages=len(kept),
         tokens=spent,
-        dropped=unasked if whole else (first or before) - 1,
+        dropped=0 if whole else (first or before) - 1,
     )
 
 
@@ -95,7 +94,14 @@ class StoredSession(Contract):
     created_at: datetime
     """UTC."""
     turns: int
-    """How many messages the user has sent to it."""
+    """How many turns it has had."""
+    conversation_id: str | None = None
+    """Of a branch: the session that its conversation began with; null for that one itself. A client that sends the
+    whole conversation begins a branch when it goes back and says something else."""
+    forked_from: str | None = None
+    """Of a branch: the session that it left."""
+    forked_at: int | None = None
+    """Of a branch: the last turn that is the same in both; 0: none."""
 
     @property
     def place(self) -> SessionPlace:
@@ -111,12 +117,12 @@ class Conversations:
         self._database = database
 
     async def history(self, session_id: str, window: MemoryWindow) -> Sequence[Message]:
-        """Return the messages of a window, oldest first, as `role` and `content`."""
+        """Return the messages of a window, oldest first, as they were sent."""
         if window.first_sequence is None or window.last_sequence is None:
             return []
         async with self._database.read() as connection:
             rows = await connection.execute(
-                select(messages.c.role, messages.c.content)
+                select(messages.c.role, messages.c.content, messages.c.as_sent)
                 .where(
                     messages.c.session_id == session_id,
                     messages.c.sequence.between(window.first_sequence, window.last_sequence),
@@ -124,7 +130,8 @@ class Conversations:
                 )
                 .order_by(messages.c.sequence)
             )
-            return [{"role": row.role, "content": row.content} for row in rows]
+            plain_or_sent = [row.as_sent or [{"role": row.role, "content": row.content}] for row in rows]
+            return [message for sent in plain_or_sent for message in sent]
 
     async def transcript(
         self, session_id: str, *, user_id: str | None, after: int, limit: int

@@ -12,8 +12,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from core.orchestrator.contracts import Message, ModelInfo, Usage
+from core.orchestrator.contracts import Message, ModelInfo, ToolCall, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError
+from core.orchestrator.providers.tool_calls import sound_tool_calls
 from core.orchestrator.providers.untrusted import as_text, one_line
 
 LABEL_CHARACTERS = 200
@@ -26,6 +27,8 @@ _MOST_DOLLARS = 1_000_000
 
 
 def _sound(text: object) -> object:
+    if text is None:  # as OpenAI writes an answer of tool calls alone
+        return ""
     return as_text(text) if isinstance(text, str) else text
 
 
@@ -62,6 +65,8 @@ class ChatCompletion(BaseModel):
     usage: Annotated[Usage | None, AfterValidator(_plausible)] = None
     """None where the provider did not say: unknown, never 0."""
     generation_id: Label | None = None
+    tool_calls: Annotated[list[ToolCall] | None, BeforeValidator(sound_tool_calls)] = None
+    """The tools that the model wants called, of those that the parameter `tools` offered; None where there are none."""
 
     @classmethod
     def of(cls, value: "ChatCompletion | Mapping[str, Any] | str | None") -> "ChatCompletion":
@@ -106,7 +111,7 @@ class LLMProvider(ABC):
     keeps_records: ClassVar[bool] = False
     """Whether `find_usage` can tell what a call cost that ended without saying so."""
     takes_parameters: ClassVar[bool] = False
-    """Whether `stream_chat_completion` takes `parameters`; else nobody passes any, and a call that needs them fails."""
+    """Whether both methods take `parameters`; else nobody passes any, and a call that needs them goes elsewhere."""
 
     @property
     @abstractmethod
@@ -120,6 +125,8 @@ class LLMProvider(ABC):
         model: str | None = None,
         temperature: float = 0.7,
         max_tokens: int | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
     ) -> ChatCompletion | Mapping[str, Any] | str:
         """Complete a chat in one call.
 
@@ -128,6 +135,8 @@ class LLMProvider(ABC):
             model: the name after the colon; None means the provider's own default.
             temperature: 0 to 2.
             max_tokens: the longest answer wanted, in tokens; None leaves it to the model.
+            parameters: how else to answer, by the names of OpenAI's chat API (`top_p`, `tools`, …). Passed only where
+                there are any, and only if `takes_parameters`: a provider without it need not know the argument.
 
         Returns:
             A `ChatCompletion`, a mapping with at least `content`, or the text alone.
@@ -142,14 +151,18 @@ class LLMProvider(ABC):
         model: str | None = None,
         temperature: float = 0.7,
         max_tokens: int | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[str | CallAccepted | ChatCompletion, None]:
         """Complete a chat piece by piece: any number of pieces of text, then exactly one `ChatCompletion`.
 
         The pieces, joined, are the content of the completion. A provider that knows under which id the upstream
         keeps the call says so as soon as it does, with a `CallAccepted`. By default the whole completion comes as one
-        piece. Closing the generator abandons the upstream call.
+        piece. Closing the generator abandons the upstream call. Tool calls come with the completion alone.
         """
-        completion = ChatCompletion.of(await self.generate_chat_completion(messages, model, temperature, max_tokens))
+        more = {"parameters": parameters} if parameters else {}
+        answer = await self.generate_chat_completion(messages, model, temperature, max_tokens, **more)
+        completion = ChatCompletion.of(answer)
         if completion.content:
             yield completion.content
         yield completion

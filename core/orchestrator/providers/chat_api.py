@@ -28,6 +28,9 @@ from core.orchestrator.providers.timing import DataTimer
 
 logger = logging.getLogger(__name__)
 
+_OURS = frozenset({"max_completion_tokens", "max_tokens", "models", "n", "route", "stream_options", "usage"})
+"""Decided here alone, beside what every request says: who answers, how long, how often, and how the answer is read."""
+
 _FAREWELL = timedelta(milliseconds=50)
 """How long the body may take to end after `[DONE]`: a connection read to its end saves the next call a handshake."""
 
@@ -38,6 +41,7 @@ class ChatApiProvider(LLMProvider):
     extra_headers: ClassVar[Mapping[str, str]] = {}
     extra_fields: ClassVar[Mapping[str, Any]] = {}
     """Sent with every chat."""
+    takes_parameters = True
 
     def __init__(self, endpoint: Endpoint, *, first_token_timeout: timedelta, stall_timeout: timedelta) -> None:
         """Prepare; the first call opens the first connection.
@@ -67,8 +71,11 @@ class ChatApiProvider(LLMProvider):
         model: str | None = None,
         temperature: float = 0.7,
         max_tokens: int | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
     ) -> ChatCompletion:
-        async with aclosing(self.stream_chat_completion(messages, model, temperature, max_tokens)) as pieces:
+        stream = self.stream_chat_completion(messages, model, temperature, max_tokens, parameters=parameters)
+        async with aclosing(stream) as pieces:
             async for piece in pieces:
                 if isinstance(piece, ChatCompletion):
                     return piece
@@ -81,9 +88,12 @@ class ChatApiProvider(LLMProvider):
         model: str | None = None,
         temperature: float = 0.7,
         max_tokens: int | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[str | CallAccepted | ChatCompletion, None]:
         asked = self._model_for(model)
-        request = self._build_request(messages, asked, temperature, max_tokens)
+        parameters = parameters or {}
+        request = self._build_request(messages, asked, temperature, max_tokens, parameters)
         timer = DataTimer(self._first_token_timeout, self._stall_timeout)
         response: httpx.Response | None = None
         try:
@@ -97,6 +107,7 @@ class ChatApiProvider(LLMProvider):
                 timer,
                 redactor=self._endpoint.redactor,
                 generation_id=self._endpoint.generation_id(response),
+                with_tools=bool(parameters.get("tools")),
             )
             async with aclosing(answer) as pieces:
                 async for piece in pieces:
@@ -126,9 +137,15 @@ class ChatApiProvider(LLMProvider):
         await self._endpoint.aclose()
 
     def _build_request(
-        self, messages: Sequence[Message], model: str, temperature: float, max_tokens: int | None
+        self,
+        messages: Sequence[Message],
+        model: str,
+        temperature: float,
+        max_tokens: int | None,
+        parameters: Mapping[str, Any],
     ) -> httpx.Request:
         fields = {
+            **{name: value for name, value in parameters.items() if name not in _OURS},
             "model": model,
             "messages": list(messages),
             "temperature": temperature,
@@ -141,7 +158,7 @@ class ChatApiProvider(LLMProvider):
             # ASCII with escapes: a lone surrogate in somebody's message must not break the encoder.
             content = json.dumps(fields, allow_nan=False).encode("ascii")
         except (TypeError, ValueError, RecursionError) as error:
-            raise failure(kinds.UNACCEPTABLE, f"the messages cannot be written as JSON: {error}") from None
+            raise failure(kinds.UNACCEPTABLE, f"the request cannot be written as JSON: {error}") from None
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **self.extra_headers}
         return self._endpoint.build("POST", "/chat/completions", content=content, headers=headers)
 

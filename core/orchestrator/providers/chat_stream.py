@@ -2,7 +2,7 @@
 
 A 200 is no success: OpenRouter sends it once an upstream provider accepts, before any token, and keeps it when that
 provider then fails. So an answer counts only when it is whole (a finish_reason or `[DONE]`) and says something; all
-else is an error with a posture.
+else is an error with a posture. To call a tool that was offered is to say something.
 """
 
 import codecs
@@ -16,6 +16,7 @@ from core.orchestrator.errors import LLMProviderError
 from core.orchestrator.providers import failure_kinds as kinds
 from core.orchestrator.providers.base import LABEL_CHARACTERS, CallAccepted, ChatCompletion
 from core.orchestrator.providers.chat_framing import DONE, objects_of
+from core.orchestrator.providers.chat_tool_calls import ToolCallReader
 from core.orchestrator.providers.classification import failure, from_error
 from core.orchestrator.providers.failure_kinds import Kind
 from core.orchestrator.providers.redaction import Redactor
@@ -33,6 +34,7 @@ async def read_chat_answer(
     *,
     redactor: Redactor,
     generation_id: str | None = None,
+    with_tools: bool = False,
 ) -> AsyncGenerator[str | CallAccepted | ChatCompletion, None]:
     """Read pieces of text, then one `ChatCompletion` whose content they are; before them, the id of the call if known.
 
@@ -42,11 +44,12 @@ async def read_chat_answer(
         timer: started when the request was.
         redactor: takes the key out of what is read.
         generation_id: what the head of the answer called the call; by default its first chunk does.
+        with_tools: the model was offered tools. Else a call of one is no answer.
 
     Raises:
         LLMProviderError: there is no whole answer.
     """
-    answer = ChatAnswer(redactor, generation_id)
+    answer = ChatAnswer(redactor, generation_id, with_tools=with_tools)
     accepted = generation_id is not None
     if generation_id is not None:
         yield CallAccepted(generation_id)
@@ -83,13 +86,15 @@ async def read_chat_answer(
 class ChatAnswer:
     """One answer while it arrives, in chunks of a stream or whole."""
 
-    def __init__(self, redactor: Redactor, generation_id: str | None = None) -> None:
+    def __init__(self, redactor: Redactor, generation_id: str | None = None, *, with_tools: bool = False) -> None:
         self.is_done = False
         self.finish_reason: str | None = None
         self.generation_id = generation_id
         self._redactor = redactor
         self._text = _Text(redactor)
         self._refusals: list[str] = []
+        self._with_tools = with_tools
+        self._tool_calls = ToolCallReader(redactor)
         self._calls_tools = False
         self._has_choices = False
         self._has_output = False
@@ -100,7 +105,7 @@ class ChatAnswer:
         """Take in one chunk, or a whole completion, and return the text it adds.
 
         Raises:
-            LLMProviderError: the chunk reports an error.
+            LLMProviderError: the chunk reports an error, or has tool calls that are none.
         """
         if chunk is DONE:
             self.is_done = True
@@ -116,6 +121,8 @@ class ChatAnswer:
             return ""
         self._has_choices = True
         self.finish_reason = as_text(choice.get("finish_reason")) or self.finish_reason
+        if self._with_tools:
+            self._tool_calls.add(message.get("tool_calls"))
         self._calls_tools |= bool(message.get("tool_calls") or message.get("function_call"))
         self._refusals.append(as_text(message.get("refusal")) or "")
         return self._text.add(_text_of(message.get("content")))
@@ -137,7 +144,8 @@ class ChatAnswer:
         """Return the whole answer.
 
         Raises:
-            LLMProviderError: it is cut off, empty, or was ended by an error that nobody described.
+            LLMProviderError: it is cut off, empty, was ended by an error that nobody described, or calls tools in a
+                way that cannot be understood.
         """
         if missing := self._what_is_missing():
             kind, message = missing
@@ -150,6 +158,7 @@ class ChatAnswer:
             finish_reason=self._label(self.finish_reason),
             usage=self._usage,
             generation_id=self.generation_id,
+            tool_calls=self._tool_calls.whole(),
         )
 
     def _take_facts(self, chunk: Mapping[str, Any]) -> None:
@@ -175,8 +184,10 @@ class ChatAnswer:
             return kinds.SERVER_ERROR, "the upstream ended the answer with an error it did not describe"
         if not self._has_choices:
             return kinds.EMPTY, "the upstream sent an answer without choices"
-        if self._text or self._calls_tools:
+        if self._text or self._tool_calls:
             return None
+        if self._calls_tools:
+            return kinds.EMPTY, "the model called a tool that nobody offered, and said nothing"
         said_nothing = (
             kinds.EMPTY,
             f"the upstream sent an empty answer (finish_reason {one_line(self.finish_reason, 40)})",

@@ -47,11 +47,14 @@ def as_text(value: object) -> str | None:
     return value.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def storable_text(text: str) -> str:
-    """Return a text that every database takes and that fits a workflow's payload; what is too long is cut off."""
-    text = (as_text(text) or "")[:TEXT_LIMIT]
-    while (size := len(json.dumps(text, ensure_ascii=False).encode())) > _TEXT_BYTES:
-        text = text[: len(text) * _TEXT_BYTES // size]
+def storable_text(text: str, beside: int = 0) -> str:
+    """Return a text that every database takes and that fits a workflow's payload; what is too long is cut off.
+
+    `beside` says how many bytes something else takes of the payload.
+    """
+    text, room = (as_text(text) or "")[:TEXT_LIMIT], _TEXT_BYTES - beside
+    while (size := len(json.dumps(text, ensure_ascii=False).encode())) > room:
+        text = text[: len(text) * room // size]
     return text
 
 

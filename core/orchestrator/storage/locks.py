@@ -8,11 +8,13 @@ what may not be there yet, and so has no row to lock, there is `hold`.
 
 Locks are taken in one order, so that nobody waits in a circle, and are free at the end of the transaction:
 
-1. names (`hold`): first that of a user's idempotency key and of the interaction to be opened, then those of the limits
-   it has to stay within; elsewhere, and alone, that of a model which fails; after these
-   those of a user and of an API key for whom openings are counted;
+1. names (`hold`): first that of a user's idempotency key, or of what a client may ask again without one, and of the
+   interaction to be opened; then those of a user and of an API key for whom openings are counted; then that of an
+   interaction which is to get a session because another follows it; elsewhere, and alone, that of a model which fails;
 2. the row of a session, by whoever opens a turn in it, ends one of its turns, or erases it: an ending tells the next
-   turn, so it must not cross an opening, nor either of them the erasure;
+   turn, so it must not cross an opening, nor either of them the erasure. Whoever holds several sessions of a
+   conversation, to find the branch that a turn belongs to or to erase, holds the one that it began with first: so of
+   requests that come at once each sees what the other has made of the branches;
 3. the rows of interactions, several in the order of their ids: by whoever begins, marks, ends or erases one, opens or
    closes its calls, or appends to its reply log. So the numbers of a log have no gap and no double, a call that is
    closed shows nothing more, and an answer is kept before or after a newer call begins, never beside it;

@@ -1,7 +1,7 @@
 """What a test of the domain needs to say in one line: requests, calls, answers, and a scripted provider."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -127,6 +127,8 @@ class ScriptedProvider(LLMProvider):
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.scripts = list(scripts)
         self.calls: list[tuple[Sequence[Message], str | None, float, int | None]] = []
+        self.parameters: list[Mapping[str, Any]] = []
+        """Of the calls that came with any."""
         self.speaking = asyncio.Event()
         """Set when a script has come to a step that waits."""
         self.closed = 0
@@ -151,8 +153,10 @@ class ScriptedProvider(LLMProvider):
         model: str | None = None,
         temperature: float = 0.7,
         max_tokens: int | None = None,
+        **more: Mapping[str, Any],
     ) -> AsyncGenerator[str | CallAccepted | ChatCompletion, None]:
         self.calls.append((messages, model, temperature, max_tokens))
+        self.parameters += more.values()
         try:
             for step in self.scripts[len(self.calls) - 1]:
                 if isinstance(step, BaseException):

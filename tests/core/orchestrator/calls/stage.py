@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -57,9 +57,11 @@ def half_of(call: Call) -> str:
     return said_by(call, (len(reply.pieces(call.model, call.messages)) + 1) // 2)
 
 
-def broken_stream(error: Mapping[str, Any]) -> dict[str, Any]:
-    """A step of a script: two words, then an error."""
-    chunks = [{"choices": [{"delta": {"content": word}}]} for word in ("Once", " upon")]
+def broken_stream(
+    error: Mapping[str, Any], *more: Mapping[str, Any], words: Sequence[str] = ("Once", " upon")
+) -> dict[str, Any]:
+    """A step of a script: words, more deltas, then an error."""
+    chunks = [{"choices": [{"delta": delta}]} for delta in (*({"content": word} for word in words), *more)]
     body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in [*chunks, {"error": error}])
     return {"status": 200, "headers": {"Content-Type": "text/event-stream"}, "body": body}
 
@@ -97,10 +99,11 @@ class Stage:
     def asked(self) -> list[str]:
         return [call.model for call in self.standin.ledger.calls]
 
-    async def open(self, policy: AfterOutput, models: Sequence[str]) -> PromptPlan:
+    async def open(self, policy: AfterOutput, models: Sequence[str], **parameters: Any) -> PromptPlan:
         """Open a turn whose prompt is built."""
         self.interaction_id = await opened(self.store)
-        await self.store.save_prompt(self.interaction_id, PROMPT, {"plan": {"after_output": policy}})
+        prompt = replace(PROMPT, parameters=parameters)
+        await self.store.save_prompt(self.interaction_id, prompt, {"plan": {"after_output": policy}})
         calls = [PlannedCall(place=place, provider="openrouter", model=model) for place, model in enumerate(models)]
         return PromptPlan(calls=calls, after_output=policy)
 

@@ -187,6 +187,36 @@ async def test_the_same_model_continues_when_no_other_is_left(stage: Stage) -> N
     assert whole.messages[-2] == {"role": "assistant", "content": half_of(broken)}
 
 
+CALL_BEGUN = {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "weather", "arguments": "{"}}]}
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+
+
+@pytest.mark.parametrize("policy", AfterOutput)
+async def test_calls_of_tools_that_had_begun_when_a_call_broke_are_dropped(stage: Stage, policy: AfterOutput) -> None:
+    plan = await stage.open(policy, [FIRST, SECOND], tools=[WEATHER])
+    stage.standin.script(FIRST, *[broken_stream({"code": 502, "message": "gone"}, CALL_BEGUN)] * 3)
+    view = await stage.ask(plan)
+    *_, last = stage.standin.ledger.calls
+    text = {
+        AfterOutput.RESTART: said_by(last),
+        AfterOutput.INCOMPLETE: "Once upon",
+        AfterOutput.CONTINUE: "Once upon" + said_by(last),
+    }
+    assert (view.message, view.tool_calls) == (text[policy], None)
+    assert all(call.parameters["tools"] == [WEATHER] for call in stage.standin.ledger.calls)
+
+
+async def test_a_call_of_tools_that_breaks_before_any_text_leaves_nothing_to_continue(stage: Stage) -> None:
+    plan = await stage.open(AfterOutput.CONTINUE, [FIRST, SECOND], tools=[WEATHER], tool_choice="required")
+    stage.standin.script(FIRST, *[broken_stream({"code": 502, "message": "gone"}, CALL_BEGUN, words=())] * 3)
+    view = await stage.ask(plan)
+    *_, last = stage.standin.ledger.calls
+    assert (last.model, last.messages) == (SECOND, PROMPT.messages)
+    assert (view.status, view.message, view.finish_reason) == (InteractionStatus.COMPLETED, "", "tool_calls")
+    [called] = view.tool_calls or ()
+    assert called["function"] == {"name": "weather", "arguments": "{}"}
+
+
 async def test_a_model_that_is_down_keeps_its_tries_while_it_is_to_continue(stage: Stage) -> None:
     stage.standin.script(FIRST, "truncated")
     stage.standin.script(SECOND, "down", "down")

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,20 @@ from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.providers.base import LLMProvider
 from core.orchestrator.registry import Registry
+from core.orchestrator.replies.log import read_events
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
-from tests.core.orchestrator.domain import NOON, PROMPT, QUICK, FakeRuns, begun, completion, new_id, opened
+from tests.core.orchestrator.domain import (
+    NOON,
+    PROMPT,
+    QUICK,
+    FakeRuns,
+    begun,
+    completion,
+    new_id,
+    opened,
+    opened_watched,
+)
 
 RATE_LIMIT = InteractionError(type=ErrorType.RATE_LIMIT, detail="too many requests")
 CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="cancelled")
@@ -83,10 +95,11 @@ class Desk:
             await self.answer(interaction_id, text, place)
         return interaction_id
 
-    async def answer(self, interaction_id: str, text: str, place: int = 0) -> None:
+    async def answer(self, interaction_id: str, text: str, place: int = 0, **fields: Any) -> None:
         call = PlannedCall(place=place, provider="openrouter", model=f"model/{place}")
         ordinal = await begun(self.ledger, interaction_id, call, NOON)
-        await self.ledger.succeed(interaction_id, place, ordinal, completion(text, finish_reason="stop"), QUICK)
+        answer = completion(text, **{"finish_reason": "stop", **fields})
+        await self.ledger.succeed(interaction_id, place, ordinal, answer, QUICK)
 
     async def part(self, interaction_id: str, text: str) -> None:
         """Let a model say a part of an answer."""
@@ -134,6 +147,47 @@ async def test_a_reply_that_cannot_be_formatted_stays_as_the_model_wrote_it(
     desk.personas = personas
     interaction_id = await desk.turn("Hi 😀", agent=agent)
     assert (await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))).message == "Hi 😀"
+
+
+async def test_a_reply_that_was_shown_while_it_came_stays_as_the_model_wrote_it(desk: Desk) -> None:
+    desk.personas = [persona(reply={"emoji": "remove", "sign_off": "Yours, Cherry"})]
+    interaction_id = await desk.turn("Hi 😀", reply_as_written=True)
+    assert (await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))).message == "Hi 😀"
+
+
+CALLS = [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rom"}'}}]
+
+
+@pytest.mark.parametrize("text", ["", "Let me look 😀"])
+async def test_a_reply_that_calls_tools_is_kept_as_written_and_can_be_sent_again(desk: Desk, text: str) -> None:
+    desk.personas = [persona(reply={"emoji": "remove", "sign_off": "Yours, Cherry"})]
+    interaction_id = await desk.turn()
+    await desk.answer(interaction_id, text, tool_calls=CALLS, finish_reason="tool_calls")
+    results = StoreResults(interaction_id=interaction_id, answered_place=0)
+    view = await desk.keep(results)
+    assert (view.status, view.message, view.tool_calls) == (InteractionStatus.COMPLETED, text, CALLS)
+    assert view.finish_reason == "tool_calls"
+    assert await desk.keep(results) == view
+    assert await desk.said() == ["Hello", text]
+    window = await desk.store.take_place(await opened(desk.store), 1000)
+    *_, reply = await desk.conversations.history("s1", window)
+    assert reply == {"role": "assistant", "content": text or None, "tool_calls": CALLS}
+
+
+async def test_a_reply_of_calls_alone_is_watched_to_its_end_without_a_word(desk: Desk) -> None:
+    interaction_id = await opened_watched(desk.store)
+    await desk.answer(interaction_id, "", tool_calls=CALLS)
+    await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=0))
+    async with desk.database.read() as connection:
+        told = await read_events(connection, interaction_id, 0, 99)
+    assert [event.type for event in told] == ["interaction.created", "attempt.started", "interaction.completed"]
+
+
+async def test_a_cancelled_reply_calls_no_tools(desk: Desk) -> None:
+    interaction_id = await desk.turn()
+    await desk.answer(interaction_id, "", tool_calls=CALLS)
+    view = await desk.keep(StoreResults(interaction_id=interaction_id, error=CANCELLED))
+    assert (view.status, view.message, view.tool_calls) == (InteractionStatus.CANCELLED, None, None)
 
 
 async def test_keeping_twice_is_keeping_once(desk: Desk) -> None:

@@ -80,7 +80,7 @@ def naive_window(lines: Sequence[Line], budget: int) -> list[Line]:
             break
         kept.append(line)
     kept.reverse()
-    while kept and kept[0][1] == "assistant":
+    while kept and kept != candidates[::-1] and kept[0][1] == "assistant":
         kept.pop(0)
     return kept
 

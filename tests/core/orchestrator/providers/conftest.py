@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -185,8 +186,8 @@ class Told:
     pieces: list[str] = field(default_factory=list)
     completion: ChatCompletion | None = None
 
-    async def listen(self, provider: LLMProvider, model: str | None = None) -> None:
-        async for piece in provider.stream_chat_completion(HELLO, model):
+    async def listen(self, provider: LLMProvider, model: str | None = None, **parameters: Any) -> None:
+        async for piece in provider.stream_chat_completion(HELLO, model, parameters=parameters):
             assert self.completion is None, "something came after the completion"
             match piece:
                 case ChatCompletion():
@@ -203,23 +204,27 @@ def leaks(text: str) -> bool:
     return any(KEY[start : start + 8] in text for start in range(len(KEY) - 7))
 
 
-async def collect(provider: LLMProvider, model: str | None = None) -> tuple[list[str], ChatCompletion]:
+async def collect(
+    provider: LLMProvider, model: str | None = None, **parameters: Any
+) -> tuple[list[str], ChatCompletion]:
     """Return the pieces and the completion of one call; the pieces must be the completion."""
     told = Told()
-    await told.listen(provider, model)
+    await told.listen(provider, model, **parameters)
     assert told.completion is not None
     assert "".join(told.pieces) == told.completion.content
     assert told.accepted == list(filter(None, [told.completion.generation_id]))
     return told.pieces, told.completion
 
 
-async def failure_of(provider: LLMProvider, model: str | None = None) -> LLMProviderError:
+async def failure_of(provider: LLMProvider, model: str | None = None, **parameters: Any) -> LLMProviderError:
     with pytest.raises(LLMProviderError) as caught:
-        await collect(provider, model)
+        await collect(provider, model, **parameters)
     return caught.value
 
 
-async def read_bytes(chunks: list[bytes], key: str = KEY) -> list[str | CallAccepted | ChatCompletion]:
+async def read_bytes(
+    chunks: list[bytes], key: str = KEY, *, with_tools: bool = False
+) -> list[str | CallAccepted | ChatCompletion]:
     """Read an answer from memory, cut exactly so."""
 
     async def source() -> AsyncIterator[bytes]:
@@ -227,4 +232,5 @@ async def read_bytes(chunks: list[bytes], key: str = KEY) -> list[str | CallAcce
             yield chunk
 
     timer = DataTimer(timedelta(seconds=5), timedelta(seconds=5))
-    return [piece async for piece in read_chat_answer(source(), timer, redactor=Redactor(key))]
+    answer = read_chat_answer(source(), timer, redactor=Redactor(key), with_tools=with_tools)
+    return [piece async for piece in answer]

@@ -1,6 +1,7 @@
 """The providers against the stand-in: whole stories, where `conftest.Upstream` scripts single bytes."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
@@ -8,7 +9,7 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from core.orchestrator.contracts import Usage
+from core.orchestrator.contracts import Message, Usage
 from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep
 from core.orchestrator.providers.base import CallAccepted
 from core.orchestrator.providers.openai_compatible import OpenAICompatibleProvider
@@ -39,6 +40,36 @@ async def compatible(standin: StandIn) -> AsyncIterator[OpenAICompatibleProvider
     )
     yield provider
     await provider.aclose()
+
+
+WEATHER = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+ASKING: list[Message] = [{"role": "user", "content": 'Please call weather {"city": "Santiago de Compostela"}'}]
+
+
+@pytest.mark.parametrize("name", ["openrouter", "vllm"])
+async def test_a_tool_is_offered_called_and_answered(
+    standin: StandIn, openrouter: OpenRouterProvider, compatible: OpenAICompatibleProvider, name: str
+) -> None:
+    provider = openrouter if name == "openrouter" else compatible
+    called = await provider.generate_chat_completion(ASKING, "openai/gpt-4", parameters={"tools": WEATHER})
+    assert (called.content, called.finish_reason) == ("", "tool_calls")
+    [call] = called.tool_calls or ()
+    assert call["function"] == {"name": "weather", "arguments": '{"city": "Santiago de Compostela"}'}
+    assert called.usage is not None
+    assert called.usage.cost_usd == float(standin.ledger.calls[-1].cost) > 0
+
+    result: list[Message] = [
+        {"role": "assistant", "content": None, "tool_calls": called.tool_calls},
+        {"role": "tool", "tool_call_id": call["id"], "content": "Rain"},
+    ]
+    answer = await provider.generate_chat_completion([*ASKING, *result], "openai/gpt-4", parameters={"tools": WEATHER})
+    assert answer.content.endswith('A tool said: "Rain".')
+    assert (answer.tool_calls, answer.finish_reason) == (None, "stop")
+
+
+async def test_a_form_that_is_asked_for_is_sent_on(openrouter: OpenRouterProvider) -> None:
+    said, _ = await collect(openrouter, "openai/gpt-4", response_format={"type": "json_object"})
+    assert json.loads("".join(said))["answer"].startswith("Nobody (no system message) here")
 
 
 async def test_the_catalogue_is_read_whole(openrouter: OpenRouterProvider) -> None:

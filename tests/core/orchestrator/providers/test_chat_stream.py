@@ -149,13 +149,6 @@ async def test_a_refusal_is_an_answer(upstream: Upstream, provider: OpenRouterPr
     assert completion.finish_reason == "content_filter"
 
 
-async def test_tool_calls_without_text_are_an_answer(upstream: Upstream, provider: OpenRouterProvider) -> None:
-    call = {"choices": [{"delta": {"tool_calls": [{"id": "1"}]}, "finish_reason": "tool_calls"}]}
-    upstream.answers(head(), event(call), DONE)
-    _, completion = await collect(provider)
-    assert (completion.content, completion.finish_reason) == ("", "tool_calls")
-
-
 WHOLE = {
     "id": "gen-2",
     "model": "maker/model-2",

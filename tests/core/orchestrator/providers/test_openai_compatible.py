@@ -75,6 +75,15 @@ async def test_a_server_without_a_key_is_called_without_one_and_asked_for_usage(
     assert not {"authorization", "http-referer", "x-openrouter-title"} & request.headers.keys()
 
 
+async def test_parameters_are_sent_beside_the_wish_for_usage(
+    upstream: Upstream, server: OpenAICompatibleProvider
+) -> None:
+    upstream.answers(head(), *ANSWER)
+    await collect(server, "llama3", seed=3, stream_options={"include_usage": False})
+    assert upstream.requests[0].body["seed"] == 3
+    assert upstream.requests[0].body["stream_options"] == {"include_usage": True}
+
+
 async def test_a_server_with_a_key_is_called_with_it(upstream: Upstream) -> None:
     provider = make(upstream.url, KEY)
     upstream.answers(head(), *ANSWER)

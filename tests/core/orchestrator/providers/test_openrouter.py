@@ -80,10 +80,47 @@ async def test_the_default_model_is_asked_and_max_tokens_left_to_it(
     assert "max_tokens" not in upstream.requests[0].body
 
 
+async def test_parameters_are_sent_as_they_are(upstream: Upstream, provider: OpenRouterProvider) -> None:
+    parameters = {"top_p": 0.5, "stop": ["\n"], "response_format": {"type": "json_object"}, "tools": [{"a": None}]}
+    upstream.answers(head(), *ANSWER)
+    await provider.generate_chat_completion(HELLO, "maker/other", 0.2, parameters=parameters)
+    assert upstream.requests[0].body == {
+        "model": "maker/other",
+        "messages": HELLO,
+        "temperature": 0.2,
+        "stream": True,
+        **parameters,
+    }
+
+
+async def test_no_parameter_changes_what_is_asked_of_whom_and_how_it_is_read(
+    upstream: Upstream, provider: OpenRouterProvider
+) -> None:
+    names = ("model", "models", "route", "messages", "temperature", "max_tokens", "max_completion_tokens", "n")
+    how_read = ("stream", "stream_options", "usage")
+    upstream.answers(head(), *ANSWER)
+    await provider.generate_chat_completion(HELLO, parameters={"top_k": 1, **dict.fromkeys((*names, *how_read), 7)})
+    assert upstream.requests[0].body == {
+        "model": "maker/model",
+        "messages": HELLO,
+        "temperature": 0.7,
+        "stream": True,
+        "top_k": 1,
+    }
+
+
 async def test_a_lone_surrogate_in_a_message_is_no_obstacle(upstream: Upstream, provider: OpenRouterProvider) -> None:
     upstream.answers(head(), *ANSWER)
     await provider.generate_chat_completion([{"role": "user", "content": "\ud83d"}])
     assert upstream.requests[0].body["messages"] == [{"role": "user", "content": "\ud83d"}]
+
+
+async def test_parameters_that_are_no_json_are_refused_without_a_call(
+    upstream: Upstream, provider: OpenRouterProvider
+) -> None:
+    with pytest.raises(LLMProviderInvalidRequestError, match="cannot be written as JSON"):
+        await provider.generate_chat_completion(HELLO, parameters={"top_p": float("nan")})
+    assert upstream.connections == 0
 
 
 async def test_messages_that_are_no_json_are_refused_without_a_call(

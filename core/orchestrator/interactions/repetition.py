@@ -1,0 +1,89 @@
+"""Requests that come again: by the key that came with them, or because their client says so and asks the same."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.contracts import CompletionRequest, InteractionRequest, InteractionStatus
+from core.orchestrator.errors import IdempotencyConflictError, UnknownResourceError
+from core.orchestrator.interactions.limits import begun_at, smallest_id_at
+from core.orchestrator.interactions.opening import Opened, Opening
+from core.orchestrator.interactions.reader import find_held_row, find_row, read_request
+from core.orchestrator.storage.locks import hold
+from core.orchestrator.storage.tables import erased_interactions, interactions
+
+_RETRIED_WITHIN = timedelta(minutes=10)
+"""As long as clients wait for an answer before they ask again."""
+
+
+async def opened_before(
+    connection: AsyncConnection, request: InteractionRequest | CompletionRequest, opening: Opening, now: datetime
+) -> Opened | None:
+    """Return the interaction that a request opened before, or None; until the transaction ends no other opens it.
+
+    Raises:
+        IdempotencyConflictError: the key came with another request before.
+        UnknownResourceError: the interaction was erased.
+    """
+    names = [f"interaction:{request.interaction_id}"]
+    if opening.key is not None:
+        names.append(f"key:{request.user_id}:{opening.key.key}")
+    elif opening.fingerprint is not None:
+        names.append(f"same:{request.user_id}:{opening.fingerprint}")
+    await hold(connection, *names)
+    if await find_row(connection, request.interaction_id) is not None:
+        return Opened(request)
+    erased = select(erased_interactions).where(erased_interactions.c.interaction_id == request.interaction_id)
+    if (await connection.execute(erased)).one_or_none() is not None:
+        raise UnknownResourceError("interaction", request.interaction_id)
+    if opening.key is not None:
+        row = await _with_key(connection, request.user_id, opening.key.key)
+        if row is not None and row.fingerprint != opening.key.fingerprint:
+            raise IdempotencyConflictError("the idempotency key came with another body; every field of it counts")
+    elif opening.said is not None and opening.said.is_retry and opening.fingerprint is not None:
+        row = await _just_like(connection, request, opening.fingerprint)
+    else:
+        row = None
+    return row and await opened_again(connection, row, now)
+
+
+async def opened_again(connection: AsyncConnection, row: Row[Any], now: datetime) -> Opened:
+    """Return an interaction as what another request has come to."""
+    if row.status == InteractionStatus.QUEUED:
+        # It is started once more, should its first start not have been recorded: nobody takes it for abandoned now.
+        this = interactions.c.interaction_id == row.interaction_id
+        await connection.execute(update(interactions).where(this).values(offered_at=now))
+    return Opened(read_request(row), InteractionStatus(row.status), replayed=True)
+
+
+async def _with_key(connection: AsyncConnection, user_id: str, key: str) -> Row[Any] | None:
+    query = select(interactions).where(interactions.c.user_id == user_id, interactions.c.idempotency_key == key)
+    return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
+
+
+async def _just_like(
+    connection: AsyncConnection, request: InteractionRequest | CompletionRequest, fingerprint: str
+) -> Row[Any] | None:
+    """Return the last interaction that asked the same a moment ago, unless nothing came of it, or is to."""
+    since = smallest_id_at(begun_at(request.interaction_id) - _RETRIED_WITHIN)
+    query = (
+        select(interactions)
+        .where(
+            interactions.c.fingerprint == fingerprint,
+            interactions.c.user_id == request.user_id,
+            interactions.c.interaction_id >= since,
+        )
+        .order_by(interactions.c.interaction_id.desc())
+        .limit(1)
+    )
+    found = (await connection.execute(query)).one_or_none()
+    if found is None or not _is_of_use(found):
+        return None  # and is not held: whoever has a session may be waiting for it
+    row = await find_held_row(connection, found.interaction_id)
+    return row if row is not None and _is_of_use(row) else None
+
+
+def _is_of_use(row: Row[Any]) -> bool:
+    return row.status == InteractionStatus.COMPLETED or (row.ended_at is None and row.cancelling is None)
