@@ -4,14 +4,13 @@ import time
 from typing import Any
 
 import pytest
-from uuid6 import uuid7
 
 from api.v1.response_object import interaction_of_item, interaction_of_response, response_of
 from core.orchestrator.contracts import InteractionError, InteractionStatus, InteractionView, Usage
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from tests.api.v1.response_types import as_response
 
-INTERACTION_ID = str(uuid7())
+INTERACTION_ID = "01900000-0000-7000-8000-000000000001"
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 
 
