@@ -23,7 +23,8 @@ class LoadMemoryActivity:
     async def load_memory(self, request: InteractionRequest) -> MemoryWindow:
         """Return the turn's memory, or which turn it has to wait for."""
         with only_storage_is_retried():
-            budget = await self._budget.of(request)
+            said = await self._store.said(request.interaction_id) if request.has_input else None
+            budget = await self._budget.of(request, said)
             while True:
                 try:
                     window = await self._store.take_place(request.interaction_id, budget.tokens)

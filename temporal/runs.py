@@ -189,6 +189,6 @@ def _describe(
         [
             user,
             SearchAttributePair(PERSONA_ID, request.persona_id),
-            SearchAttributePair(SESSION_ID, request.session_id),
+            *([] if request.session_id is None else [SearchAttributePair(SESSION_ID, request.session_id)]),
         ],
     )

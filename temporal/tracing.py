@@ -157,11 +157,8 @@ def _of_workflow(workflow_id: str) -> dict[str, AttributeValue]:
 def _asked(request: object) -> dict[str, AttributeValue]:
     if not isinstance(request, InteractionRequest):
         return {}
-    return {
-        names.OPERATION: names.INVOKE_AGENT,
-        names.AGENT_ID: request.persona_id,
-        names.CONVERSATION: request.session_id,
-    }
+    talk: dict[str, AttributeValue] = {} if request.session_id is None else {names.CONVERSATION: request.session_id}
+    return talk | {names.OPERATION: names.INVOKE_AGENT, names.AGENT_ID: request.persona_id}
 
 
 def _answered(view: InteractionView) -> dict[str, AttributeValue]:
@@ -176,7 +173,7 @@ def _answered(view: InteractionView) -> dict[str, AttributeValue]:
 def _talk(request: object) -> Context:
     """Let every step know the conversation, for which a call of a model has no field."""
     context = get_current()
-    if isinstance(request, InteractionRequest):
+    if isinstance(request, InteractionRequest) and request.session_id is not None:
         return baggage.set_baggage(names.CONVERSATION, request.session_id, context)
     return context
 

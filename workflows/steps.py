@@ -77,7 +77,7 @@ async def call_model(request: CallModel, label: str, limits: CallLimits, remaini
     try:
         await workflow.wait([call])  # unlike an `await` of the call itself, leaves it alone when it is cancelled
     except asyncio.CancelledError:
-        await asyncio.sleep(0)  # no timer: should its end have come with the cancellation, the handle takes that in first
+        await asyncio.sleep(0)  # no timer; a call whose end came with the cancellation takes that in first
         call.cancel()
         if workflow.patched(CALLS_ARE_WOKEN):
             await _wake(request.interaction_id)

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Row, func, insert, literal, or_, select, update
+from sqlalchemy import Row, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling
@@ -38,15 +38,16 @@ async def hold_branches(connection: AsyncConnection, session: Row[Any]) -> Seque
         The session itself if it is a branch; then the branches, the newest first, and last what they grew from.
     """
     conversation_id = _conversation_of(session)
-    whole = or_(sessions.c.session_id == conversation_id, sessions.c.conversation_id == conversation_id)
-    query = select(sessions).where(whole).order_by(sessions.c.conversation_id.is_not(None), sessions.c.session_id)
-    rows = [row for row in await connection.execute(query.with_for_update()) if not row.erasing]
-    is_asked_for = session.conversation_id and session.session_id
+    query = select(sessions).where(sessions.c.conversation_id == conversation_id).order_by(sessions.c.session_id)
+    branches = [row for row in await connection.execute(query.with_for_update()) if not row.erasing]
+    origin = session
+    if session.conversation_id is not None:
+        origin = (await connection.execute(select(sessions).where(sessions.c.session_id == conversation_id))).one()
 
     def order(row: Row[Any]) -> tuple[bool, datetime, str]:
-        return row.session_id == is_asked_for, row.created_at, row.session_id
+        return row.session_id == session.session_id, row.created_at, row.session_id
 
-    return [*sorted(rows[1:], key=order, reverse=True), rows[0]]
+    return [*sorted(branches, key=order, reverse=True), origin]
 
 
 def _conversation_of(session: Row[Any]) -> str:
@@ -168,10 +169,10 @@ async def _copy(connection: AsyncConnection, session_id: str, into: str, compare
     unknown = [asked_number(turn.number) for turn in compared.passed_over]
     columns = [column for column in messages.c if column is not messages.c.session_id]
     common = select(literal(into), *columns).where(
-        messages.c.session_id == session_id,
-        messages.c.sequence <= reply_number(compared.common_turn),
-        messages.c.sequence.not_in(unknown),
+        messages.c.session_id == session_id, messages.c.sequence <= reply_number(compared.common_turn)
     )
+    if unknown:
+        common = common.where(messages.c.sequence.not_in(unknown))
     names = [messages.c.session_id.name, *(column.name for column in columns)]
     await connection.execute(insert(messages).from_select(names, common))
     heard = {turn: replied for turn, replied in compared.heard.items() if turn <= compared.common_turn}

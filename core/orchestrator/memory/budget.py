@@ -1,9 +1,12 @@
 """How much of a conversation fits beside everything else that a model has to take: its answer, persona and message."""
 
+import json
 from dataclasses import dataclass
 
 from core.orchestrator.contracts import InteractionRequest
 from core.orchestrator.errors import PromptError, UnknownResourceError
+from core.orchestrator.interactions.said import Said
+from core.orchestrator.memory.chat_messages import tokens_of
 from core.orchestrator.models.planning import ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.personas.model import PersonaConfig
@@ -32,8 +35,8 @@ class MemoryBudget:
         self._planner = planner
         self._personas = personas
 
-    async def of(self, request: InteractionRequest) -> TokenBudget:
-        """Return the budget of a turn; never below 0.
+    async def of(self, request: InteractionRequest, said: Said | None = None) -> TokenBudget:
+        """Return the budget of a turn, with what came beside its message; never below 0.
 
         Raises:
             StorageUnavailableError: the database did not answer.
@@ -49,7 +52,7 @@ class MemoryBudget:
             system = estimate_tokens(persona.for_turn(request.user_id, request.context).render_system_prompt())
         except (UnknownResourceError, PromptError):
             return by_setting  # there will be no prompt, and whoever is to build it says why
-        message = estimate_tokens(request.message)
+        message = estimate_tokens(request.message) if said is None else _cost(said)
         answer = _answer_reserve(request, persona, call.context_length)
         left = max(0, call.context_length - answer - message - system)
         if left >= self._setting:
@@ -59,6 +62,13 @@ class MemoryBudget:
             f"'{call.model}' takes {call.context_length} tokens, less {answer} for the answer, {system} for the persona"
             f" and {message} for the message",
         )
+
+
+def _cost(said: Said) -> int:
+    """Return the estimated tokens of what a client said, and of the tools that it offers."""
+    messages = sum(map(tokens_of, (*said.instructions, *said.new)))
+    tools = said.parameters.get("tools")
+    return messages + (estimate_tokens(json.dumps(tools)) if tools else 0)
 
 
 def _answer_reserve(request: InteractionRequest, persona: PersonaConfig, context_length: int) -> int:

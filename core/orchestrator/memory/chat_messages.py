@@ -72,9 +72,11 @@ def with_answered_calls(history: Sequence[Message], new: Sequence[Message]) -> l
         if not calls:
             kept.append(message)
             continue
-        fresh = _ids_of(_leading_results(new)) if place == len(history) else set()
-        if {call.get("id") for call in calls} <= _ids_of(results) | fresh:
-            kept += [message, *(result for result in results if result.get("tool_call_id") not in fresh)]
+        called = [call.get("id") for call in calls]
+        told = {result.get("tool_call_id"): result for result in results}
+        told_now = _ids_of(_leading_results(new)) if place == len(history) else set()
+        if all(one in told or one in told_now for one in called):
+            kept += [message, *(told[one] for one in called if one not in told_now)]
         elif text_of(message):
             kept.append({key: value for key, value in message.items() if key != "tool_calls"})
     return kept

@@ -29,7 +29,7 @@ def test_the_documented_formatter_is_a_class_that_works_as_printed():
     assert SpecializedFormatter.create_system_message(persona())["content"] == "Be Cherry."
 
 
-def test_history_keeps_role_and_content_only():
+def test_history_keeps_what_a_model_takes_and_nothing_else():
     stored: list[dict[str, Any]] = [
         {"role": "user", "content": "Hi", "sequence": 1, "created_at": "2026-01-01"},
         {"role": "assistant", "content": [{"type": "text", "text": "Hello"}], "status": "completed"},
@@ -40,7 +40,13 @@ def test_history_keeps_role_and_content_only():
     ]
 
 
-def test_history_leaves_out_messages_without_content():
+def test_history_keeps_calls_of_tools_and_their_results():
+    called = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {}}]}
+    results = [{"role": "tool", "tool_call_id": "1", "content": ""}, {"role": "user", "name": "ada", "content": "Hi"}]
+    assert ConversationFormatter().format_history([called, *results]) == [called, *results]
+
+
+def test_history_leaves_out_messages_that_say_nothing():
     stored = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}, {"role": "assistant"}]
     assert ConversationFormatter().format_history(stored) == [{"role": "user", "content": "Hi"}]
 

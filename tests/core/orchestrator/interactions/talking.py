@@ -1,20 +1,16 @@
 """A client of OpenAI's APIs, as tests of conversations need it: it says things, and is answered."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from sqlalchemy import select, update
 
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.contracts import InteractionRequest, InteractionStatus, Message
 from core.orchestrator.interactions.opening import Opened, Opening
 from core.orchestrator.interactions.said import Said
 from core.orchestrator.interactions.store import Ending, InteractionStore
-from core.orchestrator.memory.chat_messages import text_of
+from core.orchestrator.memory.chat_messages import is_plain, text_of
 from core.orchestrator.memory.conversations import Conversations, StoredSession
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import messages
 from tests.core.orchestrator.domain import ANY_BUDGET, request
 
 ROLES = {"u": "user", "a": "assistant", "t": "tool"}
@@ -53,7 +49,7 @@ class Talk:
         all_said = Said(talk(*lines), **said)
         news = all_said.messages if session_id is None else all_said.new
         message = next((text_of(one) for one in reversed(all_said.messages) if one["role"] == "user"), "")
-        plain = len(news) == 1 and news[0].keys() == {"role", "content"} and not (said.keys() & _BESIDE)
+        plain = is_plain(news, "user") and not (said.keys() & _BESIDE)
         wanted = request(message, session_id=session_id, has_input=not plain, **(asked or {}))
         return await self.store.open_turn(wanted, Opening(said=all_said, **(opening or {})))
 

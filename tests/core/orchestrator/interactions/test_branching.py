@@ -12,6 +12,7 @@ from core.orchestrator.interactions.store import Ending
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.domain import LATER, request
 from tests.core.orchestrator.interactions.talking import Talk, session_of, talk
+from tests.core.orchestrator.plans import reads_whole_tables, statements, steps_of
 
 
 @pytest.fixture
@@ -336,6 +337,37 @@ async def test_a_retry_long_after_is_a_new_request(client: Talk) -> None:
     old = {"interaction_id": "01900000-0000-7000-8000-000000000000"}
     await client.say("u: One", session_id=None, asked=old, opening={"fingerprint": "same"})
     assert not (await client.say("u: One", session_id=None, **RETRY)).replayed
+
+
+# --- what it costs ---
+
+
+async def test_a_place_is_found_without_reading_whole_tables(client: Talk) -> None:
+    with statements(client.database, "SELECT", "UPDATE", "INSERT", "DELETE") as seen:
+        await client.turn("u: One", reply="1", opening={"fingerprint": "same"})
+        await client.say("u: One", **RETRY)
+        await client.fail(await client.say("u: One", "a: 1", "u: Two"))
+        last = await client.turn("u: One", "a: 1", "u: Two", reply="2")
+        await client.turn("u: One", "a: 1", "u: Other", reply="o")
+        await client.turn("u: One", "a: 1", "u: Other", "a: o", "u: On", reply="on", session_id="c~2")
+        await client.say("u: One", "a: 1", "u: Other", "a: o", "u: Back", session_id="c~2")
+        await client.say("u: Follow", answers=last.request.interaction_id)
+    reading = [one for one in seen if "FROM " in one[0] or one[0].startswith("UPDATE")]
+    assert len(reading) > 50
+    for statement in {text: (text, parameters) for text, parameters in reading}.values():
+        assert not reads_whole_tables(await steps_of(client.database, *statement)), statement
+
+
+async def test_no_more_of_a_long_branch_is_read_than_the_client_has(client: Talk) -> None:
+    said: list[str] = []
+    for number in range(30):
+        said += [f"u: {number}", f"a: {number}"]
+    await client.turn(*said, "u: Last", reply="last")
+    with statements(client.database, "SELECT") as seen:
+        await client.say(*said[:2], "u: Other")
+    [page] = [parameters for text, parameters in seen if "messages.content" in text]
+    assert max(limit for limit in page if isinstance(limit, int)) <= 10
+    assert await client.transcript("c~2") == [*said[:2], "u: Other"]
 
 
 # --- what goes wrong ---

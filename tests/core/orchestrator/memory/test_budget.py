@@ -5,6 +5,7 @@ import pytest
 
 from core.orchestrator.contracts import ModelInfo
 from core.orchestrator.errors import LLMProviderServiceError
+from core.orchestrator.interactions.said import Said
 from core.orchestrator.memory.budget import MemoryBudget, TokenBudget
 from core.orchestrator.models.catalogue import ModelCatalogue
 from core.orchestrator.models.cooldowns import Cooldowns
@@ -42,9 +43,15 @@ class Room:
             "untold", [], providers=providers, catalogue=self.catalogue, cooldowns=self.cooldowns
         )
 
-    async def budget(self, cherry: PersonaConfig | None = None, setting: int = SETTING, **asked: Any) -> TokenBudget:
+    async def budget(
+        self,
+        cherry: PersonaConfig | None = None,
+        setting: int = SETTING,
+        said: Said | None = None,
+        **asked: Any,
+    ) -> TokenBudget:
         personas = PersonaLibrary([cherry or persona(**TERSE)])
-        return await MemoryBudget(setting, self.planner, personas).of(request(MESSAGE, **asked))
+        return await MemoryBudget(setting, self.planner, personas).of(request(MESSAGE, **asked), said)
 
 
 @pytest.fixture
@@ -67,6 +74,20 @@ async def test_memory_gets_what_the_model_has_left_beside_answer_persona_and_mes
     assert budget.reason is not None
     for part in ("'small'", "4000", "1000 for the answer", "6 for the persona", "5 for the message"):
         assert part in budget.reason
+
+
+async def test_all_that_came_with_the_message_counts(room: Room) -> None:
+    tools = {"tools": [{"type": "function", "function": {"name": "weather", "description": "z" * 396}}]}
+    system = [{"role": "system", "content": "x" * 396}]
+    said = Said([{"role": "user", "content": "x" * 396}], system, tools)
+    left = 4000 - 1000 - 6 - 103 - 103
+    budget = await room.budget(model="small", said=said)
+    assert left - 150 < budget.tokens < left - 100
+    assert f" and {left - budget.tokens + 206} for the message" in str(budget.reason)
+
+
+async def test_without_a_session_there_is_nothing_to_remember(room: Room) -> None:
+    assert (await room.budget(model="large", session_id=None)).tokens == 0
 
 
 async def test_a_large_model_gives_memory_no_more_than_the_setting(room: Room) -> None:
