@@ -63,7 +63,9 @@ async def test_sessions_come_newest_first_page_by_page_while_others_are_added(sy
         await system.interact(user_id="owner", session_id=f"later-{pages}")
     assert [session["session_id"] for session in seen] == names[::-1]
     assert [session["turns"] for session in seen] == [1, 1, 1, 2]
-    assert seen[0].keys() == {"session_id", "user_id", "created_at", "turns"}
+    branch = {"conversation_id": None, "forked_from": None, "forked_at": None}
+    assert seen[0].keys() == {"session_id", "user_id", "created_at", "turns", *branch}
+    assert seen[0] | branch == seen[0]
     assert await read(system, SESSIONS, user_id="nobody") == {"items": [], "next_cursor": None}
 
 

@@ -12,6 +12,7 @@ from core.orchestrator.runs import RunState
 from core.orchestrator.workflow_ids import workflow_id_of
 from temporal.client import connect
 from temporal.runs import WorkflowRuns, share_of
+from temporal.search_attributes import SESSION_ID
 from tests.harness import free_port
 from tests.workflows.steps import Steps, answer
 
@@ -66,6 +67,15 @@ async def test_starting_again_attaches_to_the_run_that_there_is(temporal: Client
     await temporal.get_workflow_handle(first.id).terminate()
     await runs.start(asked)
     assert await runs.state(first.id) is RunState.CLOSED  # one that has ended is not begun again
+
+
+async def test_a_run_is_found_by_its_session_if_it_has_one(temporal: Client, runs: WorkflowRuns) -> None:
+    for session_id in ("s", None):
+        asked = request().model_copy(update={"session_id": session_id})
+        await runs.start(asked)
+        run = temporal.get_workflow_handle(workflow_id_of(asked.interaction_id))
+        assert (await run.describe()).typed_search_attributes.get(SESSION_ID) == session_id
+        await run.terminate()
 
 
 async def test_a_completion_runs_under_its_own_name(temporal: Client, runs: WorkflowRuns) -> None:

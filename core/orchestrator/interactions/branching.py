@@ -34,6 +34,8 @@ async def find_place(
 ) -> Place | Opened | None:
     """Return the place of a turn, or the open one that asks the same; None: there is no conversation to have one in.
 
+    A turn that says which interaction it follows belongs to the conversation of that one, whatever else it names.
+
     Raises:
         UnknownResourceError: the user has no interaction like the one that the turn is to follow.
         SessionOwnershipError: the session belongs to another user.

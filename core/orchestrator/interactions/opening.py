@@ -42,7 +42,7 @@ class Opened:
     """As it was accepted: of a repeated request, the first one's."""
     status: InteractionStatus = InteractionStatus.QUEUED
     replayed: bool = False
-    """It was opened before, with the same key."""
+    """It was opened before: with the same key, or by the same request that has come again."""
     displaced: list[str] = field(default_factory=list)
     """The interactions that it is to cancel."""
 

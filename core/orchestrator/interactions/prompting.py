@@ -79,7 +79,7 @@ class PromptBuilder:
             persona=persona,
             history=history,
             context=request.context,
-            instructions=said.instructions if said else (),
+            instructions=[one for one in said.instructions if one.get("content")] if said else (),
             as_sent=said.new if said else (),
         )
         choice = select_agent(context, request.agent, self._agents)

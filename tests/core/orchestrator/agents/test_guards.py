@@ -65,7 +65,8 @@ def test_any_other_score_counts_as_none_with_a_warning(score: Any, caplog: pytes
 
 
 def test_messages_pass_as_they_are():
-    messages = [{"role": "user", "content": "Hi"}]
+    called = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    messages = [{"role": "user", "content": "Hi"}, called, {"role": "tool", "tool_call_id": "1", "content": ""}]
     assert messages_of(Puppet(messages), turn()) is messages
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from core.orchestrator.agents.base import AgentContext
@@ -41,7 +43,8 @@ def test_a_prompt_is_system_message_history_and_what_was_said():
 def test_what_a_client_instructs_follows_the_persona_and_what_is_new_comes_last_as_it_was_sent():
     instructions = [{"role": "developer", "content": "Be brief."}]
     picture = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x"}}]}
-    context = turn("", history=[{"role": "user", "content": "Hi"}], instructions=instructions, as_sent=[picture])
+    context = turn("", history=[{"role": "user", "content": "Hi"}])
+    context = replace(context, instructions=instructions, as_sent=[picture])
     assert LLMAgent().build_messages(context)[1:] == [*instructions, {"role": "user", "content": "Hi"}, picture]
 
 

@@ -50,7 +50,7 @@ def changed(behaviour: str, state: list[Message], where: int, word: str) -> list
 
 
 @given(steps=steps)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_each_prompt_is_what_its_client_has_and_no_reply_changes(database: Database, steps: list[Step]) -> None:
     client, session_id, words = Talk(database), new_id(), count()
     states: list[list[Message]] = [[]]
