@@ -127,11 +127,11 @@ class Explanation(_Part):
     memory: ExplainedMemory | None = None
     budget: ExplainedBudget | None = None
     plan: ExplainedPlan | None = None
-    instructions: list[Message] | None = None
-    """The client's own system and developer messages: a part of `messages`, after the persona's."""
     messages: list[Message] | None = None
     """Exactly what was sent."""
     temperature: float | None = None
     max_tokens: int | None = None
     parameters: dict[str, JsonValue] | None = None
     """How the model was to answer beyond that, by the names of OpenAI's chat API."""
+    instructions: list[Message] | None = None
+    """The client's own system and developer messages: a part of `messages`, after the persona's."""

@@ -163,8 +163,8 @@ class InteractionView(Contract):
 
     message: str | None = None
     """The reply; None while there is none."""
-    tool_calls: list[ToolCall] | None = None
-    """The client's own tools that the model wants called before it goes on; None where there are none."""
+    tool_calls: Annotated[list[ToolCall] | None, Field(exclude_if=lambda calls: calls is None)] = None
+    """The client's own tools that the model wants called before it goes on; absent where there are none."""
     persona_id: str | None = None
     persona_name: str | None = None
     persona_version: str | None = None

@@ -189,6 +189,9 @@ messages = Table(
     Column("as_sent", absent_or_json()),
 )
 
+# What erasing an interaction looks for, and the database itself when one goes that a message refers to.
+Index("ix_messages_interaction", messages.c.interaction_id)
+
 inputs = Table(
     "inputs",
     metadata,

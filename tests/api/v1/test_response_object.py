@@ -1,6 +1,6 @@
 """Interactions as responses: whole, cut off, failed, cancelled."""
 
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +10,9 @@ from core.orchestrator.contracts import InteractionError, InteractionStatus, Int
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from tests.api.v1.response_types import as_response
 
-INTERACTION_ID = "01900000-0000-7000-8000-000000000001"
+INTERACTION_ID = "019aaaaa-5c00-7abc-8def-0123456789ab"
+BEGUN = datetime(2025, 11, 22, 8, 24, 42, tzinfo=UTC)
+"""What the id says of it."""
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 
 
@@ -29,7 +31,7 @@ def test_a_response_says_what_came_and_when() -> None:
     found = as_response(response_of(_view(usage=usage, response_time_ms=2500), {}))
     assert (found.id, found.object, found.status) == (f"resp_{INTERACTION_ID}", "response", "completed")
     assert (found.model, found.output_text, found.error) == ("cherry", "Hi", None)
-    assert abs(found.created_at - time.time()) < 600
+    assert datetime.fromtimestamp(found.created_at, UTC) == BEGUN
     assert found.completed_at == found.created_at + 2
     assert found.usage is not None
     assert (found.usage.input_tokens, found.usage.output_tokens, found.usage.total_tokens) == (5, 2, 7)

@@ -32,11 +32,13 @@ def upgrade() -> None:
         sa.Column("interaction_id", _name(36), sa.ForeignKey("interactions.interaction_id"), primary_key=True),
         *(sa.Column(name, sa.JSON(), nullable=False) for name in ("messages", "instructions", "parameters", "echo")),
     )
+    op.create_index("ix_messages_interaction", "messages", ["interaction_id"])
     _index("ix_sessions_conversation", "sessions", ["conversation_id"], "conversation_id IS NOT NULL")
     _index("ix_interactions_fingerprint", "interactions", ["fingerprint", "interaction_id"], "fingerprint IS NOT NULL")
 
 
 def downgrade() -> None:
+    op.drop_index("ix_messages_interaction", "messages")
     op.drop_index("ix_interactions_fingerprint", "interactions")
     op.drop_index("ix_sessions_conversation", "sessions")
     op.drop_table("inputs")
