@@ -1,4 +1,4 @@
-"""`orchestrator up` as a person starts it: a real process, on free ports, with a data folder of its own."""
+"""`orchestrator up`: a process on free ports, with a data folder of its own."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -21,6 +21,8 @@ class Ups:
         self.data = directory / "data"
         self.port, self.temporal_port, self.ui_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.forked = True
+        """See `tests.forks`; False: the command itself."""
         self._runs: list[Process] = []
 
     async def begin(self, *arguments: str, **settings: str) -> Process:
@@ -29,7 +31,8 @@ class Ups:
         command = [ORCHESTRATOR, "up", *(str(part) for part in ports), "--data-dir", str(self.data), *arguments]
         log = self.directory / f"up-{len(self._runs)}.log"
         # A folder of its own: no `.env` of a developer's shall be read.
-        run = await Process.start(command, log, {"COLUMNS": "200", **settings}, cwd=self.directory)
+        start = Process.fork if self.forked else Process.start
+        run = await start(command, log, {"COLUMNS": "200", **settings}, cwd=self.directory)
         self._runs.append(run)
         return run
 

@@ -18,6 +18,7 @@ STOP_SECONDS = 10
 
 
 async def test_it_shows_its_progress_ends_on_a_signal_and_remembers(ups: Ups) -> None:
+    ups.forked = False
     run = await ups.start("--hello")
     for text in (
         "stand-in for OpenRouter at http://127.0.0.1:",

@@ -33,7 +33,7 @@ async def outcomes(
             StandIn(pace=QUICK) as standin,
             at_its_own_temporal(standin, tmp_path_factory.mktemp("storm"), workers=2) as machine,
         ):
-            return await storm(machine, rounds=2, seconds=0, talkers=3)
+            return await storm(machine, rounds=1, seconds=0, talkers=3)
 
     async def storming_on_postgres() -> Outcome:
         async with (
