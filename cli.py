@@ -2,7 +2,8 @@
 
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
+from importlib.metadata import version
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -53,8 +54,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orchestrator {version('ai-orchestrator')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _orchestrator() -> None:
+def _orchestrator(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Make this a group, though no command is known before it is asked for."""
 
 

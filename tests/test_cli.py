@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ def test_every_command_says_what_it_does(run: Run, command: str) -> None:
     code, output, _ = run(command, "--help")
     assert code == 0
     assert output.strip().startswith(f"Usage: orchestrator {command} [OPTIONS]")
+
+
+def test_it_tells_its_version(run: Run) -> None:
+    code, output, _ = run("--version")
+    assert (code, output.split()) == (0, ["orchestrator", version("ai-orchestrator")])
 
 
 def test_the_command_alone_lists_every_command(run: Run) -> None:
