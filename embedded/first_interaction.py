@@ -55,6 +55,7 @@ async def show_first_interaction(
         "talk by curl": f"{curl} {url}/api/llm/interact -H 'content-type: application/json' -d '{talk}'",
         "talk by client": f"{by_client} --persona-id sophia --stream",
         "chat": f".venv/bin/orchestrator chat{client_url}",
+        "OpenAI's SDKs": f"base URL {url}/v1, model cherry: docs/clients.md",
         "see a fallback": f"{by_client} --model standin/down --fallback-model openai/gpt-4o",
     }
     console.print("\n[bold]What to try next[/bold]")

@@ -179,10 +179,13 @@ def _become(request: Mapping[str, Any]) -> NoReturn:
 if __name__ == "__main__":
     from importlib import import_module
 
+    from temporalio.worker._worker import load_default_build_id
+
     import cli
     import worker
     from core.orchestrator.processes import leave
 
     for module in cli.COMMANDS.values():
         import_module(module)
+    load_default_build_id()  # a digest of all code, which the SDK remembers
     _serve()
