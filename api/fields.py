@@ -63,7 +63,7 @@ def _written_out(value: Any) -> Any:
     return value
 
 
-def _digits(value: Any) -> Any:
+def digits(value: Any) -> Any:
     """Leave one way to write a number; the parser would take `1.0`, `+3` and `1_0` too."""
     if isinstance(value, str) and not re.fullmatch("[0-9]+", value):
         raise ValueError("must be a number in digits")
@@ -103,6 +103,8 @@ Message = Annotated[str, Field(min_length=1, max_length=100_000), AfterValidator
 ModelCursor = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_storable)]
 LongText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 """As long as the body may be."""
+CallId = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_storable)]
+"""As a provider made it up; some put more than a name into it."""
 FallbackModels = Annotated[list[ModelName], Field(max_length=8)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 MaxTokens = Annotated[int, Field(gt=0, le=10_000_000)]
@@ -141,12 +143,12 @@ UserId = Annotated[Identifier, Path(description="Who.")]
 PersonaId = Annotated[Identifier, Path(description="Such as `cherry`.")]
 LastEventId = Annotated[
     int,
-    BeforeValidator(_digits),
+    BeforeValidator(digits),
     Header(alias="Last-Event-ID", ge=0, le=2**53, description="Number of the last event seen, as browsers send it."),
 ]
 StartingAfter = Annotated[
     int,
-    BeforeValidator(_digits),
+    BeforeValidator(digits),
     Query(
         ge=0,
         le=2**53,

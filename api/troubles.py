@@ -39,6 +39,8 @@ UNION_TAGS = ("<array>", "<object>", "<text>", "<parts>")
 """Names for the shapes a value may have. Pydantic puts them into the path of a field; no client sent them."""
 REPLAYED = {"Idempotency-Replayed": "true"}
 """Tells that a request had come before, with the same key."""
+INTERNAL = "internal"
+"""The kind of an error that nobody expected."""
 _RETRY_AFTER_SECONDS = 5
 _MAX_FAULTS = 20
 _MAX_DETAIL_CHARACTERS = 300
@@ -116,6 +118,8 @@ class Trouble:
     more_headers: Mapping[str, str] = field(default_factory=dict)
     resource: str | None = None
     """What kind of thing there is none of."""
+    has_failed: bool = False
+    """An interaction was accepted, and has ended so: its retries and fallbacks are behind it."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -155,7 +159,7 @@ def trouble_of(error: Exception, asked: str) -> Trouble:
             if refusal is not None:
                 return refusal
     logger.error("%s failed", asked, exc_info=error)
-    return Trouble(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "an error of ours; it has been logged")
+    return Trouble(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, "an error of ours; it has been logged")
 
 
 def shown(text: str) -> str:
@@ -174,6 +178,7 @@ def _failure(error: InteractionFailedError) -> Trouble:
         shown(str(error)),
         interaction_id=view.interaction_id,
         more_headers=REPLAYED if error.replayed else {},
+        has_failed=True,
     )
 
 

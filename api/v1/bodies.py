@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from api.fields import Identifier, LongText, storable_json
+from core.orchestrator.contracts import Message
+from core.orchestrator.memory.chat_messages import text_of
 
 
 def unsupported(why: str) -> BeforeValidator:
@@ -18,12 +20,21 @@ def unsupported(why: str) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
-def _null_where_empty(value: Any) -> Any:
-    return None if value == "" else value
-
-
-MaybeIdentifier = Annotated[Identifier | None, BeforeValidator(_null_where_empty)]
+MaybeIdentifier = Annotated[
+    Annotated[str, BeforeValidator(storable_json), Field(max_length=128)] | None,
+    AfterValidator(lambda name: name or None),
+]
 """Clients send templates that come out empty, and mean nothing by it."""
+
+
+EMPTY = "must not be empty: a persona answers only what is said, unlike OpenAI's models"
+
+
+def says_nothing(message: Message) -> bool:
+    """Return whether there is nothing in a message that a persona could answer: most models refuse such a one."""
+    content = message["content"]
+    parts = content if isinstance(content, list) else ()
+    return not text_of(message).strip() and all(part["type"] == "text" for part in parts)
 
 
 class LenientBody(BaseModel):

@@ -3,22 +3,51 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from api.fields import ContentPart, Identifier, MaxTokens, Temperature, storable_json
-from api.v1.bodies import IdentifyingBody, LenientBody, unsupported
+from api.fields import CallId, ContentPart, Identifier, MaxTokens, Temperature, storable_json
+from api.v1.bodies import EMPTY, IdentifyingBody, LenientBody, says_nothing, unsupported
 from api.v1.errors import wrong_parameter
 from api.v1.parameters import JsonObject, Parameters
 from core.orchestrator.contracts import Message
 from core.orchestrator.interactions.said import Said
+from core.orchestrator.providers.tool_calls import MOST_CALLS
 
 _INSTRUCTING = ("system", "developer")
 _FROM_OUTSIDE = ("user", "tool")
-_Text = Annotated[str, BeforeValidator(storable_json)]
+_STORABLE = BeforeValidator(storable_json)
+_Text = Annotated[str, _STORABLE]
 _Content = Annotated[
     Annotated[_Text, Tag("<text>")] | Annotated[list[ContentPart], Field(min_length=1), Tag("<parts>")],
     Discriminator(lambda content: "<parts>" if isinstance(content, list) else "<text>"),
 ]
+
+
+class CalledFunction(LenientBody):
+    """A function of the client's that the assistant called."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Identifier
+    """What it was offered as."""
+    arguments: str
+    """As the model wrote them; they need not be JSON."""
+
+
+class CalledTool(LenientBody):
+    """Something of the client's that the assistant called; further fields are the model's business."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: CallId
+    """What its result is told by."""
+    type: Literal["function"] = "function"
+    """Always `function`."""
+    function: CalledFunction
+    """Which one, and with what."""
+
+
+_Calls = Annotated[list[Annotated[CalledTool, _STORABLE]], Field(min_length=1, max_length=MOST_CALLS)]
 
 
 class ChatTurn(LenientBody):
@@ -30,9 +59,9 @@ class ChatTurn(LenientBody):
     """A text, or OpenAI-style parts; only a message of the assistant can do without."""
     name: Identifier | None = None
     """Tells speakers of the same role apart."""
-    tool_calls: Annotated[list[JsonObject], Field(min_length=1)] | None = None
+    tool_calls: _Calls | None = None
     """What the assistant asked the client to do."""
-    tool_call_id: Identifier | None = None
+    tool_call_id: CallId | None = None
     """Which of it this is the result of."""
     reasoning_details: list[JsonObject] | None = None
     """What the model wants to find again of its reasoning, as OpenRouter writes it."""
@@ -122,8 +151,8 @@ class ChatBody(Parameters, IdentifyingBody):
         spoken = _last_spoken(self.messages)
         if spoken is None or self.messages[spoken].role not in _FROM_OUTSIDE:
             raise wrong_parameter("messages", "the last one must be the user's, or the result of a tool")
-        if self.messages[spoken].role == "user" and not self.messages[spoken].content:
-            raise wrong_parameter(("messages", spoken, "content"), "must not be empty")
+        if self.messages[spoken].role == "user" and says_nothing(self.messages[spoken].as_sent()):
+            raise wrong_parameter(("messages", spoken, "content"), EMPTY)
 
     def _check_wishes(self) -> None:
         if self.n not in (None, 1):

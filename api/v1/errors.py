@@ -1,6 +1,8 @@
 """Errors as OpenAI's clients know them: `{"error": {"message", "type", "param", "code"}}`, for every path under `/v1`.
 
 Those clients send again by themselves after 408, 409, 429 and 5xx, unless `x-should-retry` says that it mends nothing.
+It says so of every interaction that failed: the service has asked again by then, and other models, and to send the same
+once more would multiply the one by the other. What was refused before anything began may be sent again.
 """
 
 import re
@@ -14,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 
-from api.troubles import Fault, Trouble
+from api.troubles import INTERNAL, Fault, Trouble
 from core.orchestrator.errors import ErrorType
 
 PREFIX = "/v1"
@@ -62,8 +64,7 @@ class _Form:
     failed_as: HTTPStatus | None = None
     """The status, where an interaction failed so: here even that may be the client's matter."""
     param: str | None = None
-    mended_by_repeating: bool = True
-    """Sending the same again may help; for errors of the client that is settled: it does not."""
+    """The field, as the chat API calls it."""
 
 
 _FORMS: dict[str, _Form] = {
@@ -80,13 +81,13 @@ _FORMS: dict[str, _Form] = {
     ErrorType.MODERATION: _Form("content_filter", HTTPStatus.BAD_REQUEST),
     ErrorType.CONTENT_POLICY: _Form("content_policy_violation", HTTPStatus.BAD_REQUEST),
     ErrorType.MODEL_NOT_FOUND: _Form("model_not_found", HTTPStatus.NOT_FOUND, "model"),
-    # The service's own account: its operator can mend that, and no client.
-    ErrorType.AUTHENTICATION: _Form("upstream_authentication", mended_by_repeating=False),
-    ErrorType.CREDIT: _Form("upstream_credit", mended_by_repeating=False),
-    ErrorType.QUOTA: _Form("upstream_quota", mended_by_repeating=False),
-    ErrorType.CANCELLED: _Form(mended_by_repeating=False),
+    ErrorType.AUTHENTICATION: _Form("upstream_authentication"),
+    ErrorType.CREDIT: _Form("upstream_credit"),
+    ErrorType.QUOTA: _Form("upstream_quota"),
 }
 _PLAIN = _Form()
+_IN_RESPONSES = {"messages": "input", "max_tokens": "max_output_tokens"}
+"""What fields of the chat API are called in the Responses API."""
 
 _CODES = {"missing": "missing_required_parameter", "value_error": "invalid_value"}
 ParameterCode = Literal[
@@ -102,6 +103,7 @@ _OURS = get_args(ParameterCode)
 
 def is_ours(path: str) -> bool:
     """Return whether errors at a path are told in this form."""
+    path = re.sub("/+", "/", path)  # also where an address has a slash too many: its client is the same
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
@@ -136,6 +138,8 @@ def openai_error(request: Request, trouble: Trouble) -> JSONResponse:
     """Return what went wrong in OpenAI's form."""
     status = _status(trouble)
     error = error_of(trouble, f"{request.method} {request.scope['raw_path'].decode('latin-1')}"[:300])
+    if trouble.has_failed and request.scope["path"].startswith(f"{PREFIX}/responses"):
+        error.param = _IN_RESPONSES.get(error.param or "", error.param)
     told = getattr(request.state, _TOLD, {})
     return JSONResponse(OpenAIErrorBody(error=error).model_dump(), status, told | _headers(trouble, status))
 
@@ -150,7 +154,8 @@ def _headers(trouble: Trouble, status: int) -> dict[str, str]:
     if status not in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers.pop("Retry-After", None)
     passes = status >= _BROKEN or status in (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
-    return headers if passes and _FORMS.get(trouble.kind, _PLAIN).mended_by_repeating else headers | _NOT_AGAIN
+    settled = trouble.has_failed or trouble.kind == INTERNAL
+    return headers if passes and not settled else headers | _NOT_AGAIN
 
 
 def _status(trouble: Trouble) -> int:

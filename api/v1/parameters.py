@@ -18,15 +18,17 @@ _Stop = Annotated[
     Annotated[_Text, Tag("<text>")] | Annotated[list[_Text], Field(max_length=_MOST_STOPS), Tag("<array>")],
     Discriminator(lambda stop: "<array>" if isinstance(stop, list) else "<text>"),
 ]
-_ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("<text>")] | Annotated[JsonObject, Tag("<object>")],
-    Discriminator(lambda choice: "<object>" if isinstance(choice, dict) else "<text>"),
-]
+
+
+def _function_alone(value: Any) -> Any:
+    if value != "function":
+        raise PydanticCustomError("unsupported_value", "must be `function`: no other tools are known here")
+    return value
 
 
 def _is_function(value: Any) -> Any:
-    if isinstance(value, dict) and value.get("type", "function") != "function":
-        raise PydanticCustomError("unsupported_value", "must be `function`: no other tools are known here")
+    if isinstance(value, dict):
+        _function_alone(value.get("type", "function"))
     return value
 
 
@@ -46,6 +48,28 @@ class Tool(LenientBody):
     """Always `function`."""
     function: Annotated[FunctionDefinition, _STORABLE]
     """Which one."""
+
+
+class NamedFunction(LenientBody):
+    """A function, by its name."""
+
+    name: Identifier
+    """What it was offered as."""
+
+
+class ChosenTool(LenientBody):
+    """The tool that the model must ask for."""
+
+    type: Annotated[Literal["function"], BeforeValidator(_function_alone)]
+    """Always `function`."""
+    function: NamedFunction
+    """Which one."""
+
+
+_ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("<text>")] | Annotated[ChosenTool, Tag("<object>")],
+    Discriminator(lambda choice: "<object>" if isinstance(choice, dict | ChosenTool) else "<text>"),
+]
 
 
 class ResponseFormat(LenientBody):
@@ -70,7 +94,7 @@ class Parameters(LenientBody):
     """How much a token is avoided for each time that it came."""
     presence_penalty: Penalty | None = None
     """How much a token is avoided once it came."""
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], _STORABLE] | None = None
     """How much tokens are wanted, by their ids."""
     response_format: Annotated[ResponseFormat, _STORABLE] | None = None
     """The form of the reply; one that is asked for is kept as the model wrote it."""

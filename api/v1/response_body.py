@@ -6,7 +6,7 @@ is refused: silence would be an answer to something else.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from api.fields import Identifier, LongText, MaxTokens, Temperature, storable_json
 from api.v1.bodies import ConversationId, IdentifyingBody, LenientBody, unsupported
@@ -15,7 +15,7 @@ from api.v1.response_parameters import parameters_of
 
 Json = Annotated[dict[str, Any], BeforeValidator(storable_json)]
 Label = Annotated[str, Field(max_length=128), BeforeValidator(storable_json)]
-MaybeText = Annotated[str | None, BeforeValidator(lambda text: storable_json(text) or None)]
+MaybeText = Annotated[str | None, BeforeValidator(storable_json), AfterValidator(lambda text: text or None)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
     Field(max_length=16),

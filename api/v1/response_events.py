@@ -15,7 +15,8 @@ event before it.
 
 Nothing that was shown can be unsaid here. So where the log tells to forget a text (a call broke, and another one begins
 anew), a reader that was shown some of it gets an error as the last event. One that has seen nothing of it yet is never
-shown it. One that comes back after the error, or when the log is gone, gets the end, which holds the whole response.
+shown it. One that comes back after the error, or at any event once all is over, gets the end, which holds the whole
+response: clients that raise the error never learn its number.
 """
 
 from collections.abc import Iterator, Mapping
@@ -85,6 +86,7 @@ class ResponseEvents:
         self._begins_again = self._shown and place < _DELTA
         """It has not seen all that the logged event became which it saw last."""
         self._in_progress = self._shown
+        self._is_over = view.status.is_final
         self._in_vain = place == _ERROR
         """What it was shown is worth nothing any more: only the end is left to tell."""
         self.last = self._after
@@ -122,6 +124,8 @@ class ResponseEvents:
             return
         elif logged.type == TextDelta.type:
             yield from self._delta(logged.data["delta"], number)
+        elif logged.type == TextReset.type and self._shown and self._is_over:
+            self._in_vain = True  # the end is logged behind it, and holds what the error could only point to
         elif logged.type == TextReset.type and self._shown:
             yield from self._one(self._error(), number + _ERROR)
             self.over = True
@@ -184,7 +188,10 @@ class ResponseEvents:
         yield from self._one(_at_item(whole, index, "done"), number + 6)
 
     def _error(self) -> Event:
-        words = f"what was said so far is no part of the reply any more, and the response goes on: see {self._place}"
+        words = (
+            "what was said so far is no part of the reply any more, and the response goes on: "
+            f"read it with GET {self._place}, or from its beginning with GET {self._place}?stream=true"
+        )
         return _error_event(words, "reply_withdrawn")
 
     def _one(self, event: Event, number: int) -> Iterator[Event]:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from api.fields import CallId, Identifier
 from api.v1.errors import ParameterCode, wrong_parameter
 from core.orchestrator.contracts import Message
 
@@ -15,6 +18,8 @@ Item = dict[str, Any]
 Place = tuple[str | int, ...]
 """The way to a field of the body."""
 
+_CALL_ID: TypeAdapter[str] = TypeAdapter(CallId)
+_NAME: TypeAdapter[str] = TypeAdapter(Identifier)
 _INSTRUCTING = ("system", "developer")
 _PASSED_OVER = ("reasoning",)
 
@@ -68,7 +73,7 @@ def _add(said: Spoken, item: Item, place: Place) -> None:
             _add_call(said.messages, item, place)
         case "function_call_output":
             content = _content(item.get("output"), (*place, "output"))
-            call_id = _text(item.get("call_id"), (*place, "call_id"))
+            call_id = _checked(_CALL_ID, item.get("call_id"), (*place, "call_id"))
             said.messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
         case _ if kind not in _PASSED_OVER:
             raise wrong_parameter(
@@ -93,8 +98,10 @@ def _add_message(said: Spoken, item: Item, place: Place) -> None:
 
 def _add_call(messages: list[Message], item: Item, place: Place) -> None:
     """Add a call to what was said with it: in a chat, calls are a part of the message."""
-    function = {name: _text(item.get(name), (*place, name)) for name in ("name", "arguments")}
-    call = {"id": _text(item.get("call_id"), (*place, "call_id")), "type": "function", "function": function}
+    name = _checked(_NAME, item.get("name"), (*place, "name"))
+    function = {"name": name, "arguments": _text(item.get("arguments"), (*place, "arguments"))}
+    call_id = _checked(_CALL_ID, item.get("call_id"), (*place, "call_id"))
+    call = {"id": call_id, "type": "function", "function": function}
     if messages and messages[-1]["role"] == "assistant":
         messages[-1].setdefault("tool_calls", []).append(call)
     else:
@@ -143,6 +150,13 @@ def _inline(part: dict[str, Any], name: str, place: Place) -> str:
 
 def _given(part: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: part[name] for name in names if part.get(name) is not None}
+
+
+def _checked(kind: TypeAdapter[str], value: object, place: Place) -> str:
+    try:
+        return kind.validate_python(_text(value, place))
+    except ValidationError as error:
+        raise wrong_parameter(place, error.errors()[0]["msg"]) from None
 
 
 def _text(value: object, place: Place) -> str:

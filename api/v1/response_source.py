@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from fastapi.exceptions import RequestValidationError
+
+from api.v1.bodies import EMPTY, says_nothing
 from api.v1.errors import wrong_parameter
 from api.v1.identity import ANYBODY, Identity, Sender
 from api.v1.response_body import ResponseBody
@@ -18,6 +21,11 @@ from core.orchestrator.interactions.reader import InteractionReader
 from core.orchestrator.interactions.said import Said
 
 _REASONING = "rs_"
+
+
+def not_followed(name: str | None) -> RequestValidationError:
+    """Return the error of a request that follows no response that could be followed."""
+    return wrong_parameter("previous_response_id", f"there is no response '{name}'", "previous_response_not_found")
 
 
 class Source:
@@ -49,6 +57,8 @@ class Source:
             instructions = [{"role": "system", "content": self._body.instructions}, *instructions]
         if not said.messages or said.messages[-1]["role"] == "assistant":
             raise wrong_parameter("input", "the last item must be the user's, or the result of a function")
+        if said.messages[-1]["role"] == "user" and says_nothing(said.messages[-1]):
+            raise wrong_parameter("input", EMPTY)
         return identity, Said(
             messages=said.messages,
             instructions=instructions,
@@ -63,8 +73,7 @@ class Source:
             interaction_id = interaction_of_response(name)
             return interaction_id, await self._owner(interaction_id, identity)
         except UnknownResourceError:
-            words = f"there is no response '{name}'"
-            raise wrong_parameter("previous_response_id", words, "previous_response_not_found") from None
+            raise not_followed(name) from None
 
     async def _items(self, identity: Identity) -> Mapping[str, Item | None]:
         """Return what the ids stand for that are named; None: what a model thought, which nobody keeps."""

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse
+from pydantic import BeforeValidator
 
 from api.dependencies import App, Asker, Service
-from api.fields import Identifier
+from api.fields import Identifier, digits
 from api.streaming import UnbufferedResponse
 from api.troubles import InteractionFailedError
 from api.v1.chat_objects import has_reply
@@ -18,11 +19,12 @@ from api.v1.models import choose
 from api.v1.response_body import ResponseBody
 from api.v1.response_events import ResponseEvents
 from api.v1.response_object import interaction_of_response, response_of
-from api.v1.response_source import Source
+from api.v1.response_source import Source, not_followed
 from api.v1.response_stream import ResponseStream
 from api.v1.route import LenientRoute
 from api.v1.turns import Wish, accept, tell
 from core.orchestrator.contracts import InteractionStatus
+from core.orchestrator.errors import UnknownResourceError
 from core.orchestrator.log_context import handling
 
 router = APIRouter(prefix=f"{PREFIX}/responses", tags=["openai"], route_class=LenientRoute, responses=ERROR_RESPONSES)
@@ -106,7 +108,12 @@ async def respond(
         watched=watched,
         as_written=watched or not body.wants_text,
     )
-    opened = await accept(service, wish, client.url.path, body)
+    try:
+        opened = await accept(service, wish, client.url.path, body)
+    except UnknownResourceError as error:
+        if error.kind == "response":  # it is there, and nothing that could be followed
+            raise not_followed(body.previous_response_id) from None
+        raise
     headers = tell(client, opened)
     interaction_id = opened.request.interaction_id
     if body.stream:
@@ -134,7 +141,9 @@ async def read(
     *,
     stream: Annotated[bool, Query(description="True: server-sent events, as they come.")] = False,
     starting_after: Annotated[
-        int | None, Query(ge=0, le=2**53, description="The number of the last event seen; absent: all events.")
+        int | None,
+        BeforeValidator(digits),
+        Query(ge=0, le=2**53, description="The number of the last event seen; absent: all events."),
     ] = None,
 ) -> Response:
     """Return the response as it stands, or stream what follows the last event that was seen."""

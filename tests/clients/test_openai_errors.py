@@ -77,11 +77,20 @@ async def test_what_cannot_be_done_is_a_bad_request_that_names_the_field(
     assert front.standin.ledger.calls == []
 
 
-async def test_an_upstream_without_room_is_a_rate_limit(client: AsyncOpenAI) -> None:
-    with pytest.raises(openai.RateLimitError) as caught:
-        await client.chat.completions.create(model="popular", messages=HELLO)
-    assert caught.value.code == "rate_limit_exceeded"
-    assert int(caught.value.response.headers["retry-after"]) > 0
+async def test_an_upstream_without_room_is_a_rate_limit_and_is_not_asked_for_again(
+    client: AsyncOpenAI, front: Front
+) -> None:
+    patient = client.with_options(max_retries=2)
+    for ask in (
+        patient.chat.completions.create(model="popular", messages=HELLO, user="insistent"),
+        patient.responses.create(model="popular", input="Hello", user="insistent"),
+    ):
+        with pytest.raises(openai.RateLimitError) as caught:
+            await ask
+        assert caught.value.code == "rate_limit_exceeded"
+        assert int(caught.value.response.headers["retry-after"]) > 0
+    begun = await front.get("/api/llm/interactions", user_id="insistent")
+    assert len(begun["items"]) == 2
 
 
 async def test_a_stream_that_cannot_begin_is_an_error_of_the_request(client: AsyncOpenAI) -> None:
@@ -113,7 +122,11 @@ async def test_a_response_stream_that_breaks_raises_and_the_reply_is_fetched_by_
         await _watch(client.responses.create(model="breaking", input="Hello", stream=True), seen)
     response_id = seen[0].response.id
     await front.interaction(response_id)
+    last_seen = seen[-1].sequence_number  # the error was raised, not handed out
+    rest: list[Any] = []
+    await _watch(client.responses.retrieve(response_id, stream=True, starting_after=last_seen), rest)
     response = await client.responses.retrieve(response_id)
+    assert [event.response for event in rest] == [response]
     assert response.status == "completed"
     assert response.output_text.startswith("Breaking here (a stand-in for openai/gpt-4o speaking)")
 

@@ -73,6 +73,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a wrong stop": ({"stop": ["a", 1]}, "invalid_type", "stop[1]"),
     "too large a seed": ({"seed": 2**63}, "invalid_value", "seed"),
     "too strong a bias": ({"logit_bias": {"1": 101}}, "invalid_value", "logit_bias[1]"),
+    "a bias for what nobody stores": ({"logit_bias": {"\0": 1}}, "invalid_value", "logit_bias"),
+    "a choice of nothing": ({"tool_choice": {}}, "missing_required_parameter", "tool_choice.type"),
+    "a choice of no function": ({"tool_choice": {"type": "x"}}, "unsupported_value", "tool_choice.type"),
+    "a choice of a function without a name": (
+        {"tool_choice": {"type": "function", "function": {}}},
+        "missing_required_parameter",
+        "tool_choice.function.name",
+    ),
     "a wrong choice": ({"tool_choice": "perhaps"}, "invalid_value", "tool_choice"),
     "a form without a type": ({"response_format": {}}, "missing_required_parameter", "response_format.type"),
     "a long user": ({"user": "x" * 129}, "invalid_value", "user"),
@@ -98,6 +106,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "invalid_value",
         "messages[0].content",
     ),
+    "a user with nothing but space": (
+        {"messages": [{"role": "user", "content": " \n"}]},
+        "invalid_value",
+        "messages[0].content",
+    ),
+    "a user with parts of nothing": (
+        {"messages": [USER, {"role": "user", "content": [{"type": "text", "text": " "}, {"type": "text"}]}]},
+        "invalid_value",
+        "messages[1].content",
+    ),
     "no parts": ({"messages": [{"role": "user", "content": []}]}, "invalid_value", "messages[0].content"),
     "a part without a type": (
         {"messages": [{"role": "user", "content": [{"text": "x"}]}]},
@@ -110,6 +128,41 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "messages[1].tool_call_id",
     ),
 }
+
+
+WRONG_CALLS: dict[str, tuple[Any, str, str]] = {
+    # What stands among the calls, the code, and the way from there to the field.
+    "no object": ("look", "invalid_type", ""),
+    "no id": ({key: CALL[key] for key in ("type", "function")}, "missing_required_parameter", ".id"),
+    "a number as id": ({**CALL, "id": 1}, "invalid_type", ".id"),
+    "a long id": ({**CALL, "id": "x" * 2000}, "invalid_value", ".id"),
+    "another type": ({**CALL, "type": "custom"}, "invalid_value", ".type"),
+    "no function": ({**CALL, "function": None}, "invalid_type", ".function"),
+    "a text as function": ({**CALL, "function": "look"}, "invalid_type", ".function"),
+    "no name": ({**CALL, "function": {"arguments": "{}"}}, "missing_required_parameter", ".function.name"),
+    "an empty name": ({**CALL, "function": {"name": "", "arguments": "{}"}}, "invalid_value", ".function.name"),
+    "no arguments": ({**CALL, "function": {"name": "look"}}, "missing_required_parameter", ".function.arguments"),
+    "an object as arguments": (
+        {**CALL, "function": {"name": "look", "arguments": {}}},
+        "invalid_type",
+        ".function.arguments",
+    ),
+    "what nobody stores": ({**CALL, "more": {"\0": 1}}, "invalid_value", ""),
+}
+
+
+@pytest.mark.parametrize("why", WRONG_CALLS)
+async def test_a_call_that_is_none_is_refused_where_it_stands(keyed: Keyed, why: str) -> None:
+    call, code, way = WRONG_CALLS[why]
+    messages = [USER, {"role": "assistant", "content": None, "tool_calls": [CALL, call]}, USER]
+    response = await keyed.ask("both", "POST", CHAT, json=body(messages=messages))
+    assert_error(response, 400, code, f"messages[1].tool_calls[1]{way}")
+
+
+async def test_more_calls_than_any_model_makes_are_refused(keyed: Keyed) -> None:
+    messages = [USER, {"role": "assistant", "content": None, "tool_calls": [CALL] * 129}, USER]
+    response = await keyed.ask("both", "POST", CHAT, json=body(messages=messages))
+    assert_error(response, 400, "invalid_value", "messages[1].tool_calls")
 
 
 @pytest.mark.parametrize("why", REFUSED)

@@ -11,7 +11,7 @@ from api.troubles import InteractionFailedError
 from core.orchestrator import errors
 from core.orchestrator.contracts import InteractionError, InteractionStatus, InteractionView
 from core.orchestrator.errors import ErrorType
-from tests.api.keyed import Keyed
+from tests.api.keyed import Keyed, bearer
 from tests.api.talk import JSON
 from tests.api.v1.talk import CHAT, assert_error, body
 
@@ -29,44 +29,44 @@ REFUSED: dict[str, tuple[Exception, int, str, bool]] = {
     "overloaded": (errors.OverloadedError("later", SOON), 503, "overloaded", True),
     "no database": (errors.StorageUnavailableError("secret words"), 503, "unavailable", True),
     "no Temporal": (errors.WorkflowServiceUnavailableError("away", interaction_id="i"), 503, "unavailable", True),
-    "ours": (errors.PromptError("secret words"), 500, "internal", True),
+    "ours": (errors.PromptError("secret words"), 500, "internal", False),
 }
-FAILED: dict[ErrorType, tuple[int, str, str | None, bool]] = {
-    # The status, the code, the field, and whether clients send again by themselves.
-    ErrorType.AUTHENTICATION: (502, "upstream_authentication", None, False),
-    ErrorType.CREDIT: (502, "upstream_credit", None, False),
-    ErrorType.QUOTA: (502, "upstream_quota", None, False),
-    ErrorType.RATE_LIMIT: (429, "rate_limit_exceeded", None, True),
-    ErrorType.INVALID_REQUEST: (400, "invalid_request", None, False),
-    ErrorType.CONTEXT_LENGTH: (400, "context_length_exceeded", "messages", False),
-    ErrorType.MODERATION: (400, "content_filter", None, False),
-    ErrorType.CONTENT_POLICY: (400, "content_policy_violation", None, False),
-    ErrorType.MODEL_NOT_FOUND: (404, "model_not_found", "model", False),
-    ErrorType.TIMEOUT: (504, "timeout", None, True),
-    ErrorType.STALLED: (503, "stalled", None, True),
-    ErrorType.CONNECTION: (503, "connection", None, True),
-    ErrorType.TRUNCATED: (503, "truncated", None, True),
-    ErrorType.EMPTY: (503, "empty", None, True),
-    ErrorType.OUTPUT_LIMIT: (400, "output_limit", "max_tokens", False),
-    ErrorType.MALFORMED: (503, "malformed", None, True),
-    ErrorType.UPSTREAM: (503, "upstream", None, True),
-    ErrorType.UNAVAILABLE: (503, "unavailable", None, True),
-    ErrorType.CANCELLED: (409, "cancelled", None, False),
-    ErrorType.WORKER_LOST: (503, "worker_lost", None, True),
+FAILED: dict[ErrorType, tuple[int, str, str | None]] = {
+    # The status, the code, and the field.
+    ErrorType.AUTHENTICATION: (502, "upstream_authentication", None),
+    ErrorType.CREDIT: (502, "upstream_credit", None),
+    ErrorType.QUOTA: (502, "upstream_quota", None),
+    ErrorType.RATE_LIMIT: (429, "rate_limit_exceeded", None),
+    ErrorType.INVALID_REQUEST: (400, "invalid_request", None),
+    ErrorType.CONTEXT_LENGTH: (400, "context_length_exceeded", "messages"),
+    ErrorType.MODERATION: (400, "content_filter", None),
+    ErrorType.CONTENT_POLICY: (400, "content_policy_violation", None),
+    ErrorType.MODEL_NOT_FOUND: (404, "model_not_found", "model"),
+    ErrorType.TIMEOUT: (504, "timeout", None),
+    ErrorType.STALLED: (503, "stalled", None),
+    ErrorType.CONNECTION: (503, "connection", None),
+    ErrorType.TRUNCATED: (503, "truncated", None),
+    ErrorType.EMPTY: (503, "empty", None),
+    ErrorType.OUTPUT_LIMIT: (400, "output_limit", "max_tokens"),
+    ErrorType.MALFORMED: (503, "malformed", None),
+    ErrorType.UPSTREAM: (503, "upstream", None),
+    ErrorType.UNAVAILABLE: (503, "unavailable", None),
+    ErrorType.CANCELLED: (409, "cancelled", None),
+    ErrorType.WORKER_LOST: (503, "worker_lost", None),
 }
 
 
-async def _answer_to(error: Exception) -> httpx.Response:
+async def _answer_to(error: Exception, path: str = "/v1/anything") -> httpx.Response:
     app = FastAPI()
     add_error_handlers(app)
 
-    @app.get("/v1/anything")
+    @app.get(path)
     async def anything() -> None:
         raise error
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        return await client.get("/v1/anything")
+        return await client.get(path)
 
 
 def _class_of(status: int) -> str:
@@ -83,21 +83,36 @@ async def test_a_refusal_says_why_and_whether_sending_again_may_help(why: str) -
     assert "secret" not in response.text
 
 
-@pytest.mark.parametrize("failure", ErrorType)
-async def test_a_failed_interaction_says_whose_matter_it_is(failure: ErrorType) -> None:
-    status, code, param, again = FAILED[failure]
-    view = InteractionView(
-        interaction_id="i",
-        workflow_id="w",
-        status=InteractionStatus.FAILED,
-        error=InteractionError(type=failure, detail="it went wrong"),
+def _failed(failure: ErrorType) -> InteractionFailedError:
+    return InteractionFailedError(
+        InteractionView(
+            interaction_id="i",
+            workflow_id="w",
+            status=InteractionStatus.FAILED,
+            error=InteractionError(type=failure, detail="it went wrong"),
+        )
     )
-    response = await _answer_to(InteractionFailedError(view))
+
+
+@pytest.mark.parametrize("failure", ErrorType)
+async def test_a_failed_interaction_says_whose_matter_it_is_and_that_sending_again_mends_nothing(
+    failure: ErrorType,
+) -> None:
+    status, code, param = FAILED[failure]
+    response = await _answer_to(_failed(failure))
     error = assert_error(response, status, code, param)
     assert (error["message"], error["type"]) == ("it went wrong", _class_of(status))
     assert response.headers["x-interaction-id"] == "i"
-    assert response.headers.get("x-should-retry") == (None if again else "false")
+    assert response.headers["x-should-retry"] == "false"  # the service has asked again, and the other models
     assert ("retry-after" in response.headers) == (status in (429, 503))
+
+
+@pytest.mark.parametrize(
+    ("failure", "param"), [(ErrorType.CONTEXT_LENGTH, "input"), (ErrorType.OUTPUT_LIMIT, "max_output_tokens")]
+)
+async def test_a_failed_response_names_the_fields_that_responses_have(failure: ErrorType, param: str) -> None:
+    error = assert_error(await _answer_to(_failed(failure), "/v1/responses"), *FAILED[failure][:2], param)
+    assert error["message"] == "it went wrong"
 
 
 async def test_a_limit_tells_when_there_may_be_room() -> None:
@@ -136,6 +151,11 @@ async def test_what_is_not_there_is_told_in_the_same_form(keyed: Keyed) -> None:
     wrong = await keyed.ask("both", "GET", CHAT)
     assert_error(wrong, 405, "method_not_supported")
     assert wrong.headers["allow"] == "POST"
+    for doubled in ("//v1/models", "/v1//models", "///v1"):  # as an address with a slash too many becomes
+        url = httpx.URL("http://test", raw_path=doubled.encode())
+        answer = await keyed.client.get(url, headers=bearer("both"))
+        assert_error(answer, 404, "unknown_url")
+        assert_error(await keyed.client.get(url), 401, "invalid_api_key")
     elsewhere = await keyed.ask("admin", "GET", "/v1nothing")
     assert elsewhere.headers["content-type"] == "application/problem+json"
 

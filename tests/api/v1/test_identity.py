@@ -7,6 +7,7 @@ import pytest
 from api.v1.bodies import IdentifyingBody
 from api.v1.identity import Identity, Sender
 from core.orchestrator.access.caller import EVERYBODY, Caller
+from tests.api.keyed import Keyed
 
 NAMED = {"safety_identifier": "eve", "user": "mallory"}
 
@@ -33,6 +34,17 @@ def test_only_a_client_that_is_known_to_resends_everything() -> None:
     assert _identity(chat_id="c").resends is True
     assert _identity(conversation_id="c").resends is None
     assert _identity(body={"conversation": "c"}).resends is None
+
+
+async def test_what_may_be_empty_is_described_so(keyed: Keyed) -> None:
+    description = keyed.app.openapi()
+    described = {
+        parameter["name"]: next(form for form in parameter["schema"]["anyOf"] if form["type"] == "string")
+        for parameter in description["paths"]["/v1/responses"]["post"]["parameters"]
+    }
+    for name in ("X-OpenWebUI-User-Id", "X-OpenWebUI-Chat-Id", "X-Conversation-Id"):
+        assert (described[name].get("minLength", 0), described[name]["maxLength"]) == (0, 128), name
+    assert described["Idempotency-Key"]["minLength"] == 1
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "metadata that is no text": ({"metadata": {"a": 1}}, "string_type", "metadata.a"),
     "too many metadata": ({"metadata": {str(n): "x" for n in range(17)}}, "too_long", "metadata"),
+    "instructions that are a list": ({"instructions": []}, "string_type", "instructions"),
+    "instructions that are an object": ({"instructions": {}}, "string_type", "instructions"),
+    "a choice without a type": ({"tool_choice": {}}, "unsupported_value", "tool_choice.type"),
     "nothing said": ({"input": []}, "too_short", "input.<array>"),
 }
 

@@ -118,6 +118,10 @@ UNREADABLE: dict[str, tuple[dict[str, Any], str, tuple[str | int, ...]]] = {
         ("call_id",),
     ),
     "a call of nothing": ({**CALL, "name": None}, "missing_required_parameter", ("name",)),
+    "a call by an empty name": ({**CALL, "name": ""}, "invalid_value", ("name",)),
+    "a call by a long name": ({**CALL, "name": "x" * 129}, "invalid_value", ("name",)),
+    "a call with a long id": ({**CALL, "call_id": "x" * 2000}, "invalid_value", ("call_id",)),
+    "a result with an empty id": ({**OUTPUT, "call_id": ""}, "invalid_value", ("call_id",)),
     "arguments that are no text": ({**CALL, "arguments": {}}, "invalid_type", ("arguments",)),
 }
 

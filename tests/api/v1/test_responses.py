@@ -160,7 +160,7 @@ async def test_a_reply_cut_off_by_its_length_is_incomplete(system: System) -> No
 async def test_a_failure_is_an_error_and_a_failed_response_for_whoever_asks(system: System) -> None:
     system.standin.script("openai/gpt-4", "context-length")
     response = await respond(system, model="cherry@openai/gpt-4")
-    assert_error(response, 400, "context_length_exceeded", "messages")
+    assert_error(response, 400, "context_length_exceeded", "input")
     url = f"{RESPONSES}/resp_{response.headers['x-interaction-id']}"
     found = as_response((await system.client.get(url)).json())
     assert found.error is not None
@@ -184,6 +184,14 @@ NOBODYS = "019aabbb-0000-7000-8000-000000000000"
 WRONG: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "an unknown persona": ({"model": "nobody"}, 404, "model_not_found", "model"),
     "nothing said": ({"input": None}, 400, "invalid_type", "input"),
+    "a text of space": ({"input": " "}, 400, "invalid_value", "input"),
+    "a message of nothing": ({"input": [{"role": "user", "content": ""}]}, 400, "invalid_value", "input"),
+    "parts of nothing": (
+        {"input": [{"role": "user", "content": [{"type": "input_text", "text": ""}] * 2}]},
+        400,
+        "invalid_value",
+        "input",
+    ),
     "a hosted tool": ({"tools": [{"type": "web_search"}]}, 400, "unsupported_value", "tools[0].type"),
     "a template": ({"prompt": {"id": "pmpt_1"}}, 400, "unsupported_parameter", "prompt"),
     "a sound": (
@@ -244,6 +252,19 @@ async def test_another_users_response_is_followed_by_nobody_else(system: System)
     item = {"type": "item_reference", "id": first.output[0].id}
     named = await respond(system, [item, {"role": "user", "content": "Tell me"}], user="eve")
     assert_error(named, 404, "not_found")
+
+
+async def test_what_was_no_turn_is_followed_by_nobody(system: System) -> None:
+    task = await done(system, "### Task:\nFind a title.", user="tasked")
+    refused = await respond(system, "And now?", user="tasked", previous_response_id=task.id)
+    assert_error(refused, 400, "previous_response_not_found", "previous_response_id")
+
+
+async def test_the_number_of_an_event_is_written_in_digits(system: System) -> None:
+    url = f"{RESPONSES}/{(await done(system)).id}"
+    for number in ("1.0", "+3", "1_0", "-1", "x", "٣", ""):
+        response = await system.client.get(url, params={"stream": "true", "starting_after": number})
+        assert_error(response, 400, "invalid_value", "starting_after")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "?stream=true"), ("POST", "/cancel")])
