@@ -1,23 +1,20 @@
-"""The branches of a conversation as they are stored: held, walked along, and begun."""
+"""The branches of a conversation as they are stored: held, begun, and gone on with."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Row, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.calls.cancelling import Cancelling
-from core.orchestrator.contracts import InteractionStatus, Message
-from core.orchestrator.memory.exchanges import Exchange, Reply, reply_of
-from core.orchestrator.memory.matching import StoredTurn, Walk
-from core.orchestrator.memory.rows import asked_number, reply_number, reply_row, turn_of
-from core.orchestrator.storage.tables import interactions, messages, sessions
+from core.orchestrator.contracts import Message
+from core.orchestrator.memory.exchanges import reply_of
+from core.orchestrator.memory.matching import Walk
+from core.orchestrator.memory.rows import asked_number, reply_number, reply_row
+from core.orchestrator.storage.tables import messages, sessions
 from core.orchestrator.storage.upserts import insert_if_absent
 
-_FEW, _MANY = 8, 200
 _MAX_ID_CHARACTERS = 128
 _NUMBERS_TRIED = 3
 
@@ -35,19 +32,20 @@ async def hold_branches(connection: AsyncConnection, session: Row[Any]) -> Seque
     """Hold all of the conversation that a held session belongs to, save what is being erased; that session is held.
 
     Returns:
-        The session itself if it is a branch; then the branches, the newest first, and last what they grew from.
+        The session itself; then the other branches, the newest first, and last what they grew from.
     """
     conversation_id = _conversation_of(session)
     query = select(sessions).where(sessions.c.conversation_id == conversation_id).order_by(sessions.c.session_id)
     branches = [row for row in await connection.execute(query.with_for_update()) if not row.erasing]
-    origin = session
     if session.conversation_id is not None:
-        origin = (await connection.execute(select(sessions).where(sessions.c.session_id == conversation_id))).one()
+        origin = select(sessions).where(sessions.c.session_id == conversation_id)
+        branches.append((await connection.execute(origin)).one())
 
     def order(row: Row[Any]) -> tuple[bool, datetime, str]:
-        return row.session_id == session.session_id, row.created_at, row.session_id
+        return row.conversation_id is not None, row.created_at, row.session_id
 
-    return [*sorted(branches, key=order, reverse=True), origin]
+    others = [row for row in branches if row.session_id != session.session_id]
+    return [session, *sorted(others, key=order, reverse=True)]
 
 
 def _conversation_of(session: Row[Any]) -> str:
@@ -56,25 +54,8 @@ def _conversation_of(session: Row[Any]) -> str:
     return began
 
 
-async def walk(connection: AsyncConnection, session_id: str, said: Sequence[Exchange], begin: int = 0) -> Walk:
-    """Compare what a client has with a session, from after the turn `begin` on; no more is read than that takes."""
-    compared = Walk(said, begin)
-    after = reply_number(begin)
-    page = min(2 * len(said) + _FEW, _MANY)
-    while True:
-        rows = await _rows_after(connection, session_id, after, page)
-        turns = [list(turn) for _, turn in groupby(rows, key=lambda row: turn_of(row.sequence))]
-        is_last = len(rows) < page
-        for turn in turns if is_last else turns[:-1]:  # of which there may be more on the next page
-            if not compared.take(_stored(turn)):
-                return compared
-        if is_last:
-            return compared
-        after = asked_number(turn_of(rows[-1].sequence)) - 1
-
-
 async def begin_branch(
-    connection: AsyncConnection, session: Row[Any], compared: Walk, turns: int, now: datetime
+    connection: AsyncConnection, session: Row[Any], compared: Walk, turns: int, now: datetime, *, resends: bool
 ) -> str:
     """Begin a branch of a held session where a client has something else, and return its id; the session stays.
 
@@ -84,6 +65,7 @@ async def begin_branch(
         compared: how far the client has the same, and all of that has ended.
         turns: how many the branch is to have now.
         now: the time.
+        resends: the client always sends the whole conversation.
     """
     conversation_id = _conversation_of(session)
     known = await connection.scalar(
@@ -96,7 +78,7 @@ async def begin_branch(
         "conversation_id": conversation_id,
         "forked_from": session.session_id,
         "forked_at": compared.common_turn,
-        "resends": session.resends,
+        "resends": resends,
     }
     numbered = (f"{conversation_id}~{(known or 0) + number}" for number in range(2, 2 + _NUMBERS_TRIED))
     for session_id in (*(name for name in numbered if len(name) <= _MAX_ID_CHARACTERS), str(uuid4())):
@@ -114,54 +96,6 @@ async def go_on(connection: AsyncConnection, session: Row[Any], compared: Walk) 
         forgotten = update(messages).where(in_session, messages.c.sequence.in_(unknown))
         await connection.execute(forgotten.values(in_memory=False))
     await _remember_as_heard(connection, session.session_id, compared.heard)
-
-
-async def _rows_after(connection: AsyncConnection, session_id: str, after: int, limit: int) -> list[Row[Any]]:
-    query = (
-        select(
-            messages.c.sequence,
-            messages.c.interaction_id,
-            messages.c.role,
-            messages.c.content,
-            messages.c.as_sent,
-            messages.c.in_memory,
-            interactions.c.turn,
-            interactions.c.status,
-            interactions.c.cancelling,
-        )
-        .join(interactions, interactions.c.interaction_id == messages.c.interaction_id)
-        .where(messages.c.session_id == session_id, messages.c.sequence > after)
-        .order_by(messages.c.sequence)
-        .limit(limit)
-    )
-    return list(await connection.execute(query))
-
-
-def _stored(rows: Sequence[Row[Any]]) -> StoredTurn:
-    """Return a turn for comparing."""
-    last = rows[-1]
-    number = turn_of(last.sequence)
-    asked = next((row for row in rows if row.sequence == asked_number(number)), None)
-    replied = next((row for row in rows if row.sequence == reply_number(number)), None)
-    sent = reply_of(replied.as_sent) if replied and replied.as_sent else None
-    text = replied.content.strip() if replied else ""
-    reply = sent if sent is not None and sent.text == text else Reply(text)
-    # What was brought in belongs to the turn that brought it, and has ended long before.
-    is_own = last.turn == number
-    is_final = InteractionStatus(last.status).is_final
-    return StoredTurn(
-        number,
-        last.interaction_id,
-        (asked.as_sent or [{"role": asked.role, "content": asked.content}]) if asked else [],
-        reply,
-        heard=sent if sent != reply else None,
-        is_open=is_own and not is_final and last.cancelling != Cancelling.ROLLBACK,
-        is_cut=is_own and (last.status in _CUT or last.cancelling is not None),
-        is_remembered=asked is not None and asked.in_memory,
-    )
-
-
-_CUT = (InteractionStatus.CANCELLED, InteractionStatus.INCOMPLETE)
 
 
 async def _copy(connection: AsyncConnection, session_id: str, into: str, compared: Walk) -> None:
@@ -185,8 +119,9 @@ async def _remember_as_heard(
     """Note how a client has replies: later prompts tell the model so, though the transcript has all of them."""
     for turn, replied in replies.items():
         heard = reply_row(turn, replied)
+        values = {"as_sent": list(replied), "tokens": heard["tokens"]} if reply_of(replied) else {"in_memory": False}
         await connection.execute(
             update(messages)
             .where(messages.c.session_id == session_id, messages.c.sequence == heard["sequence"])
-            .values(as_sent=list(replied), tokens=heard["tokens"])
+            .values(values)
         )

@@ -4,6 +4,7 @@ One transaction knows the key it may have come with, the session's owner, and wh
 number of identical requests one opens it, and the others are told which one that was.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -70,6 +71,7 @@ class InteractionOpener(InteractionReader):
             await limits.check(connection, applicant, now)
             if place is not None:
                 request = request.model_copy(update={"session_id": place.session_id})
+                opening = _of_its_own(opening, place)
             await connection.execute(
                 insert(interactions).values(
                     **_columns(request, opening, now),
@@ -160,6 +162,13 @@ async def _find_place(
     if request.session_id is not None:
         return await next_place(connection, request, request.session_id, opening.strategy, now)
     return None
+
+
+def _of_its_own(opening: Opening, place: Place) -> Opening:
+    """Return an opening without what its client said again of an earlier turn."""
+    if opening.said is None or not place.asked:
+        return opening
+    return replace(opening, said=replace(opening.said, messages=place.asked))
 
 
 async def _put_messages(

@@ -9,7 +9,7 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
-from core.orchestrator.contracts import InteractionRequest, MultitaskStrategy
+from core.orchestrator.contracts import InteractionRequest, Message, MultitaskStrategy
 from core.orchestrator.errors import SessionBusyError, SessionErasingError, SessionOwnershipError
 from core.orchestrator.memory.exchanges import Exchange
 from core.orchestrator.storage.locks import hold_interactions
@@ -29,6 +29,8 @@ class Place:
     """The interactions that it is to cancel."""
     brought: Sequence[Exchange] = ()
     """What was said elsewhere before it: the turns whose numbers come right before this one."""
+    asked: Sequence[Message] = ()
+    """What of all that came is this turn's own; empty: everything that is new."""
 
 
 async def next_place(

@@ -21,7 +21,7 @@ from core.orchestrator.contracts import (
 from core.orchestrator.events import EventBus, InteractionInProgress
 from core.orchestrator.interactions.said import Said
 from core.orchestrator.interactions.store import InteractionStore
-from core.orchestrator.memory.chat_messages import tokens_of, with_answered_calls
+from core.orchestrator.memory.chat_messages import tokens_of, with_answered_calls, with_known_results
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.models.planning import ModelPlan, ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
@@ -80,7 +80,7 @@ class PromptBuilder:
             history=history,
             context=request.context,
             instructions=[one for one in said.instructions if one.get("content")] if said else (),
-            as_sent=said.new if said else (),
+            as_sent=_new(request, said, history) if said else (),
         )
         choice = select_agent(context, request.agent, self._agents)
         messages = messages_of(choice.agent, context)
@@ -145,6 +145,11 @@ class PromptBuilder:
             limits=self._limits,
             after_output=plan.after_output,
         )
+
+
+def _new(request: InteractionRequest, said: Said, history: Sequence[Message]) -> Sequence[Message]:
+    """Return what is new; in a session without results of calls that it knows nothing of."""
+    return said.new if request.session_id is None else with_known_results(history, said.new)
 
 
 def _in_progress(interaction_id: str, plan: ModelPlan, choice: AgentChoice | None = None) -> InteractionInProgress:

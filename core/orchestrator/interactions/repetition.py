@@ -3,19 +3,18 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import CompletionRequest, InteractionRequest, InteractionStatus
 from core.orchestrator.errors import IdempotencyConflictError, UnknownResourceError
-from core.orchestrator.interactions.limits import begun_at, smallest_id_at
 from core.orchestrator.interactions.opening import Opened, Opening
 from core.orchestrator.interactions.reader import find_held_row, find_row, read_request
 from core.orchestrator.storage.locks import hold
-from core.orchestrator.storage.tables import erased_interactions, interactions
+from core.orchestrator.storage.tables import erased_interactions, interactions, sessions
 
-_RETRIED_WITHIN = timedelta(minutes=10)
-"""As long as clients wait for an answer before they ask again."""
+_RETRIED_WITHIN = timedelta(minutes=1)
+"""A client that missed a reply asks again sooner after its end: none waits for longer than some seconds."""
 
 
 async def opened_before(
@@ -43,7 +42,7 @@ async def opened_before(
         if row is not None and row.fingerprint != opening.key.fingerprint:
             raise IdempotencyConflictError("the idempotency key came with another body; every field of it counts")
     elif opening.said is not None and opening.said.is_retry and opening.fingerprint is not None:
-        row = await _just_like(connection, request, opening.fingerprint)
+        row = await _just_like(connection, request, opening.fingerprint, now)
     else:
         row = None
     return row and await opened_again(connection, row, now)
@@ -64,26 +63,32 @@ async def _with_key(connection: AsyncConnection, user_id: str, key: str) -> Row[
 
 
 async def _just_like(
-    connection: AsyncConnection, request: InteractionRequest | CompletionRequest, fingerprint: str
+    connection: AsyncConnection, request: InteractionRequest | CompletionRequest, fingerprint: str, now: datetime
 ) -> Row[Any] | None:
-    """Return the last interaction that asked the same a moment ago, unless nothing came of it, or is to."""
-    since = smallest_id_at(begun_at(request.interaction_id) - _RETRIED_WITHIN)
+    """Return the last interaction that asked the same, if it has just ended or not yet, and nothing was said since.
+
+    Whoever says the same again later in a conversation, such as `yes`, may be asking again because that was refused.
+    """
     query = (
         select(interactions)
+        .outerjoin(sessions, sessions.c.session_id == interactions.c.session_id)
         .where(
             interactions.c.fingerprint == fingerprint,
             interactions.c.user_id == request.user_id,
-            interactions.c.interaction_id >= since,
+            or_(interactions.c.session_id.is_(None), interactions.c.turn == sessions.c.turns),
         )
         .order_by(interactions.c.interaction_id.desc())
         .limit(1)
     )
     found = (await connection.execute(query)).one_or_none()
-    if found is None or not _is_of_use(found):
+    if found is None or not _is_of_use(found, now):
         return None  # and is not held: whoever has a session may be waiting for it
     row = await find_held_row(connection, found.interaction_id)
-    return row if row is not None and _is_of_use(row) else None
+    return row if row is not None and _is_of_use(row, now) else None
 
 
-def _is_of_use(row: Row[Any]) -> bool:
-    return row.status == InteractionStatus.COMPLETED or (row.ended_at is None and row.cancelling is None)
+def _is_of_use(row: Row[Any], now: datetime) -> bool:
+    if row.ended_at is None:
+        return not row.cancelling
+    ended_at: datetime = row.ended_at
+    return row.status == InteractionStatus.COMPLETED and now - ended_at <= _RETRIED_WITHIN

@@ -23,7 +23,7 @@ class Said:
     answers: str | None = None
     """The interaction whose reply this follows; None: as the messages and the session say."""
     resends: bool | None = None
-    """Whether the client always sends the whole conversation; None: that shows once it has sent more than news."""
+    """Whether the client always sends the whole conversation; None: that shows once it has sent a reply again."""
     is_retry: bool = False
     """The client says that it has sent the same a moment ago, and heard nothing."""
 

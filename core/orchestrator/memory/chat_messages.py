@@ -15,9 +15,20 @@ _MEDIA_TOKENS = 1000
 def text_of(message: Mapping[str, Any]) -> str:
     """Return what a message says in words."""
     content = message.get("content")
-    if isinstance(content, list):
-        return "\n".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    return content or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in _parts_of(message) if isinstance(part.get("text"), str))
+
+
+def media_of(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what a message shows, and lets hear, beside its words."""
+    return [part for part in _parts_of(message) if "text" not in part]
+
+
+def calls_of(message: Mapping[str, Any]) -> list[Any]:
+    """Return the calls of tools in a message, as they are: a client may send anything for them."""
+    calls = message.get("tool_calls")
+    return calls if isinstance(calls, list) else []
 
 
 def text_of_all(messages: Iterable[Mapping[str, Any]]) -> str:
@@ -27,11 +38,14 @@ def text_of_all(messages: Iterable[Mapping[str, Any]]) -> str:
 
 def tokens_of(message: Mapping[str, Any]) -> int:
     """Return the estimated tokens of a message."""
-    content = message.get("content")
-    media = [part for part in content if "text" not in part] if isinstance(content, list) else []
     calls = message.get("tool_calls")
     said = text_of(message) + (json.dumps(calls) if calls else "")
-    return estimate_tokens(said) + _MEDIA_TOKENS * len(media)
+    return estimate_tokens(said) + _MEDIA_TOKENS * len(media_of(message))
+
+
+def _parts_of(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    content = message.get("content")
+    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
 
 
 def reply_message(text: str, tool_calls: Sequence[ToolCall] | None = None) -> Message:
@@ -54,7 +68,8 @@ def is_plain(messages: Sequence[Mapping[str, Any]], role: str) -> bool:
 def with_answered_calls(history: Sequence[Message], new: Sequence[Message]) -> list[Message]:
     """Return a history in which every call of a tool is followed by its result, and every result follows a call.
 
-    A client may go on without having told what came of a call: models refuse to read such a conversation on.
+    A client may go on without having told what came of a call, or of some of them: models refuse to read such a
+    conversation on. The calls whose results are known stay.
 
     Args:
         history: what was said before.
@@ -68,23 +83,49 @@ def with_answered_calls(history: Sequence[Message], new: Sequence[Message]) -> l
         place += 1 + len(results)
         if message["role"] == "tool":
             continue  # results without a call; those with one go with it
-        calls = message.get("tool_calls")
-        if not calls:
+        if not message.get("tool_calls"):
             kept.append(message)
             continue
-        called = [call.get("id") for call in calls]
-        told = {result.get("tool_call_id"): result for result in results}
-        told_now = _ids_of(_leading_results(new)) if place == len(history) else set()
-        if all(one in told or one in told_now for one in called):
-            kept += [message, *(told[one] for one in called if one not in told_now)]
+        told = _by_call(results)
+        told_now = _by_call(_leading_results(new)) if place == len(history) else {}
+        calls = {id_: call for call in calls_of(message) if (id_ := _id_of(call)) in told or id_ in told_now}
+        if calls:
+            kept += [message | {"tool_calls": list(calls.values())}]
+            kept += [told[one] for one in calls if one is not None and one not in told_now]
         elif text_of(message):
             kept.append({key: value for key, value in message.items() if key != "tool_calls"})
     return kept
+
+
+def with_known_results(history: Sequence[Message], new: Sequence[Message]) -> list[Message]:
+    """Return what is new without the results of what nobody has called, and with one result for each call.
+
+    If there is nothing else, it stays as it is: then the model is to say what is wrong with it.
+
+    Args:
+        history: what was said before, with answered calls.
+        new: what follows it.
+    """
+    calling = next((message for message in reversed(history) if message["role"] != "tool"), {})
+    results = _leading_results(new)
+    told = _by_call(results)
+    known = [told[one] for one in map(_id_of, calls_of(calling)) if one in told]
+    return [*known, *(message for message in new[len(results) :] if message["role"] != "tool")] or list(new)
 
 
 def _leading_results(messages: Sequence[Message]) -> list[Message]:
     return list(takewhile(lambda message: message["role"] == "tool", messages))
 
 
-def _ids_of(results: Iterable[Message]) -> set[Any]:
-    return {result.get("tool_call_id") for result in results}
+def _by_call(results: Iterable[Message]) -> dict[str | None, Message]:
+    """Return results by the ids of their calls: of several of one call, the last."""
+    ids = ((result.get("tool_call_id"), result) for result in results)
+    return {id_: result for id_, result in ids if isinstance(id_, str)}
+
+
+def _id_of(call: Any) -> str | None:
+    """Return the id of a call, or None where it is none that a model could have made."""
+    if not isinstance(call, Mapping) or not isinstance(call.get("function"), Mapping):
+        return None
+    named = isinstance(call["function"].get("name"), str) and isinstance(call["function"].get("arguments"), str)
+    return call["id"] if named and isinstance(call.get("id"), str) else None

@@ -2,14 +2,15 @@
 
 A client has heard less than what is stored where it stopped listening: the reply went on without it. That counts as
 heard where the reply was cut off, or where nothing follows it yet. It is passed over in silence where the client knows
-nothing of a turn that nobody answered: it asked again.
+nothing of a turn that nobody answered: it asked again. And where it stopped a reply before it heard a word, and said
+more, the two questions stand side by side in what it sends: they are two turns.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.orchestrator.contracts import Message
-from core.orchestrator.memory.exchanges import Exchange, Line, Reply, lines_of
+from core.orchestrator.memory.exchanges import Exchange, Reply, ask_the_same, begins_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,22 @@ class StoredTurn:
     """Its reply was cut off, or was to be."""
     is_remembered: bool = True
     """Later prompts tell of it."""
+    is_brought: bool = False
+    """It was held elsewhere."""
 
     def asks(self, messages: Sequence[Message]) -> bool:
         """Whether it is still to be answered, and asks just this."""
         return self.is_open and not self.is_cut and list(self.asked) == list(messages)
 
-    @property
-    def lines(self) -> tuple[Line, ...]:
-        """What was asked, for comparing."""
-        return lines_of(self.asked)
+    def replied(self, reply: Reply) -> bool:
+        """Whether a client may have heard this as its reply."""
+        if self.is_open or (self.is_cut and not reply):
+            return True
+        return reply in (self.reply, self.heard) or reply.begins(self.reply)
+
+    def was_stopped(self, messages: Sequence[Message]) -> bool:
+        """Whether a client that sends this heard nothing of the reply, and went on."""
+        return (self.is_open or self.is_cut) and self.is_remembered and begins_with(messages, self.asked)
 
     @property
     def is_unanswered(self) -> bool:
@@ -48,11 +56,15 @@ class StoredTurn:
 class Walk:
     """Compares a client's conversation with the turns of one branch, which come one after the other."""
 
-    def __init__(self, said: Sequence[Exchange], begin: int = 0) -> None:
-        """Compare `said` with what follows the turn `begin`."""
-        self._said = said
+    def __init__(self, said: Sequence[Exchange], begin: int = 0, new: Sequence[Message] = ()) -> None:
+        """Compare `said`, and what may be stored of what is `new`, with what follows the turn `begin`."""
+        self._said = list(said)
+        self.new = new
+        """What follows all of that, and is to be answered now."""
         self.matched = 0
         """So many exchanges are stored."""
+        self.repeats = False
+        """The client has sent a reply of ours again."""
         self.passed_over: list[StoredTurn] = []
         """Turns that nobody answered, and of which the client knows nothing."""
         self.interrupted: list[StoredTurn] = []
@@ -61,6 +73,8 @@ class Walk:
         """What the client has as the reply of a turn, where that is remembered otherwise: only a part, or again all."""
         self.blocked_by: StoredTurn | None = None
         """The turn that the client knows nothing of, or has otherwise; None: the branch ends where the client does."""
+        self.ends_unanswered = False
+        """The last turn was passed over: what follows for the client may be in another branch."""
         self.common_turn = begin
         """The last turn up to which everything has ended and is as the client has it."""
         self._common = 0
@@ -97,23 +111,34 @@ class Walk:
             self.blocked_by = self._doubtful
             del self.heard[self._doubtful.number]
             return False
-        if self.left and self._fits(turn, self.left[0]):
-            self._match(turn, self.left[0])
+        self._part(turn)
+        exchange = self.left[0] if self.left else None
+        if exchange and ask_the_same(turn.asked, exchange.asked) and turn.replied(exchange.reply):
+            self._match(turn, exchange)
         elif turn.is_unanswered:
             self.passed_over.append(turn)
+            self.ends_unanswered = True
         else:
             self.blocked_by = turn
             return False
         return True
 
-    def _fits(self, turn: StoredTurn, exchange: Exchange) -> bool:
-        if turn.lines != exchange.lines:
-            return False
-        reply = exchange.reply
-        return turn.is_open or reply in (turn.reply, turn.heard) or reply.begins(turn.reply)
+    def _part(self, turn: StoredTurn) -> None:
+        """Part what the client asked from what it said next, if it stopped the turn before it heard a word."""
+        if self.left:
+            both = self.left[0]
+            if turn.was_stopped(both.asked):
+                count = len(turn.asked)
+                parts = Exchange(both.asked[:count], []), Exchange(both.asked[count:], both.replied)
+                self._said[self.matched : self.matched + 1] = parts
+        elif turn.was_stopped(self.new):
+            self._said.append(Exchange(self.new[: len(turn.asked)], []))
+            self.new = self.new[len(turn.asked) :]
 
     def _match(self, turn: StoredTurn, exchange: Exchange) -> None:
         self.matched += 1
+        self.ends_unanswered = False
+        self.repeats = self.repeats or (bool(exchange.reply) and not turn.is_brought)
         if turn.is_open:
             self.interrupted.append(turn)
             self._all_ended = False

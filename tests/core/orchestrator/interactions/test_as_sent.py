@@ -147,6 +147,24 @@ async def test_a_call_of_a_tool_without_a_result_is_not_told_to_the_next_model(c
     )
 
 
+async def test_of_the_results_of_several_tools_a_part_is_told_with_its_call(client: Talk, desk: Desk) -> None:
+    first = await client.say("u: Rome?")
+    await client.answer(first, "", tool_calls=[CALL, {**CALL, "id": "2"}])
+    unknown = {**RESULT, "tool_call_id": "3"}
+    assert await prompt_of(desk, await client.say(RESULT, unknown)) == [*talk("u: Rome?"), CALLED, RESULT]
+
+
+async def test_calls_that_are_none_do_not_spoil_a_conversation(client: Talk, desk: Desk) -> None:
+    deep = {"name": "f", "arguments": "[" * 100_000}
+    garbage = [{"id": ["1"], "function": "weather"}, {"id": {"a": 1}, "function": deep}]
+    sent = [*talk("u: One"), {"role": "assistant", "content": "Hm", "tool_calls": garbage}]
+    await client.turn(*sent, "u: Two", reply="2")
+    for _ in range(2):
+        on = await client.say(*sent, *talk("u: Two", "a: 2", "u: Three"))
+        assert session_of(on) == "c"
+        assert await prompt_of(desk, on) == talk("u: One", "a: Hm", "u: Two", "a: 2", "u: Three")
+
+
 async def test_memory_begins_with_neither_a_reply_nor_a_result(client: Talk) -> None:
     first = await client.say("u: " + "far too long " * 100)
     await client.answer(first, "", tool_calls=[CALL])

@@ -112,6 +112,7 @@ async def test_nothing_follows_what_is_not_there_or_not_ones_own(client: Talk) -
     for answers, user_id in ((new_id(), "ada"), (first.request.interaction_id, "eve"), (bare.interaction_id, "ada")):
         with pytest.raises(UnknownResourceError) as unknown:
             await client.say("u: Two", answers=answers, session_id=None, asked={"user_id": user_id})
+        assert unknown.value.kind == "response"
         said.append(str(unknown.value).replace(answers, "…"))
     assert set(said) == {"unknown response '…'"}
     assert await client.sessions() == {}

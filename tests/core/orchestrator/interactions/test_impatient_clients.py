@@ -1,14 +1,17 @@
 """Clients that go on before a reply has ended, that ask twice at once, and that ask again."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from core.orchestrator.contracts import InteractionStatus
 from core.orchestrator.interactions.opening import IdempotencyKey
 from core.orchestrator.interactions.store import Ending
 from core.orchestrator.storage.database import Database
+from core.orchestrator.storage.tables import interactions
 from tests.core.orchestrator.interactions.talking import Talk, session_of, talk
 
 RETRY: dict[str, Any] = {"is_retry": True, "opening": {"fingerprint": "same"}}
@@ -153,7 +156,27 @@ async def test_only_a_client_that_says_so_is_given_an_old_reply(client: Talk) ->
     assert not again.replayed
 
 
-async def test_a_retry_long_after_is_a_new_request(client: Talk) -> None:
+async def test_a_retry_finds_what_is_open_however_long_ago_it_began(client: Talk) -> None:
     old = {"interaction_id": "01900000-0000-7000-8000-000000000000"}
-    await client.say("u: One", session_id=None, asked=old, opening={"fingerprint": "same"})
-    assert not (await client.say("u: One", session_id=None, **RETRY)).replayed
+    first = await client.say("u: One", session_id=None, asked=old, opening={"fingerprint": "same"})
+    assert (await client.say("u: One", session_id=None, **RETRY)).request == first.request
+
+
+@pytest.mark.parametrize("session_id", ["c", None])
+async def test_a_retry_long_after_the_end_is_a_new_request(client: Talk, session_id: str | None) -> None:
+    first = await client.turn("u: One", reply="1", session_id=session_id, opening={"fingerprint": "same"})
+    assert (await client.say("u: One", session_id=session_id, **RETRY)).replayed
+    async with client.database.write() as connection:
+        this = interactions.c.interaction_id == first.request.interaction_id
+        ended_at = datetime.now(UTC) - timedelta(seconds=61)
+        await connection.execute(update(interactions).where(this).values(ended_at=ended_at))
+    assert not (await client.say("u: One", session_id=session_id, **RETRY)).replayed
+
+
+async def test_words_that_are_said_again_later_are_a_turn_even_if_their_first_try_was_refused(client: Talk) -> None:
+    first = await client.turn("u: Yes", reply="1", opening={"fingerprint": "same"})
+    await client.turn("u: What else?", reply="2", opening={"fingerprint": "other"})
+    again = await client.say("u: Yes", **RETRY)
+    assert not again.replayed
+    assert await client.transcript() == ["u: Yes", "a: 1", "u: What else?", "a: 2", "u: Yes"]
+    assert (await client.say("u: Yes", **RETRY)).request == again.request != first.request

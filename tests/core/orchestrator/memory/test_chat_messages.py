@@ -3,7 +3,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.orchestrator.memory.chat_messages import is_plain, text_of, text_of_all, tokens_of, with_answered_calls
+from core.orchestrator.memory.chat_messages import (
+    is_plain,
+    text_of,
+    text_of_all,
+    tokens_of,
+    with_answered_calls,
+    with_known_results,
+)
 
 
 def calling(*ids: str, content: str | None = None) -> dict[str, Any]:
@@ -58,6 +65,32 @@ def test_each_call_is_followed_by_its_results_and_each_result_follows_its_call(
         leading.add(message["tool_call_id"])
     assert waiting <= leading
     assert spoken(kept) == spoken(history)
+
+
+@given(history=anything, new=anything.map(lambda messages: [one for one in messages if one["role"] != "assistant"]))
+def test_what_is_sent_has_a_result_for_each_call_and_a_call_for_each_result(
+    history: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> None:
+    kept = with_answered_calls(history, new)
+    sent = [*kept, *with_known_results(kept, new)]
+    if sent[len(kept) :] == new and any(one["role"] == "tool" for one in new):
+        return  # nothing but results of nothing: there is nothing better to send
+    waiting: set[str] = set()
+    for message in sent:
+        if message["role"] == "tool":
+            assert message["tool_call_id"] in waiting
+            waiting.discard(message["tool_call_id"])
+        else:
+            assert not waiting
+            waiting = {call["id"] for call in message.get("tool_calls") or ()}
+    assert not waiting
+
+
+def test_of_several_calls_those_with_a_result_stay() -> None:
+    history = [HELLO, calling("x", "y")]
+    assert with_answered_calls(history, [result("y")]) == [HELLO, calling("y")]
+    assert with_known_results([HELLO, calling("y")], [result("z"), result("y"), HELLO]) == [result("y"), HELLO]
+    assert with_known_results([HELLO], [result("z")]) == [result("z")]
 
 
 def test_a_history_in_which_every_call_was_answered_stays_as_it_is() -> None:
