@@ -64,6 +64,7 @@ async def serve(
         access_log=False,
         server_header=False,
         lifespan="off",
+        ws="none",
         timeout_graceful_shutdown=max(1, round(grace.total_seconds())),
     )
     server = _Server(config, ready or asyncio.Event(), app.state.service.end_streams)

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
+LOADED_LATE = ("aiosqlite", "uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.utils")
+"""What libraries import only when they are used."""
 
 
 class Fork:
@@ -185,7 +187,7 @@ if __name__ == "__main__":
     import worker
     from core.orchestrator.processes import leave
 
-    for module in cli.COMMANDS.values():
+    for module in (*cli.COMMANDS.values(), *LOADED_LATE):
         import_module(module)
     load_default_build_id()  # a digest of all code, which the SDK remembers
     _serve()

@@ -3,16 +3,16 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import openai
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
 
 from tests.clients.conftest import FALLBACK, MODEL, Front
 from tests.clients.words import calls
+from tests.lazily import lazily
 
-NewModel = Callable[..., ChatOpenAI]
+openai, langchain, messages, tools = map(
+    lazily, ("openai", "langchain_openai", "langchain_core.messages", "langchain_core.tools")
+)
+NewModel = Callable[..., Any]
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ async def model_of(front: Front) -> AsyncIterator[NewModel]:
     """Makes models whose connections are closed after the test: LangChain itself never does."""
     async with openai.DefaultAsyncHttpxClient() as http:
 
-        def new(persona: str = "cherry", **options: Any) -> ChatOpenAI:
-            return ChatOpenAI(
+        def new(persona: str = "cherry", **options: Any) -> Any:
+            return langchain.ChatOpenAI(
                 model=persona,
                 base_url=front.base_url,
                 api_key=front.key,
@@ -33,7 +33,6 @@ async def model_of(front: Front) -> AsyncIterator[NewModel]:
         yield new
 
 
-@tool
 def weather(place: str) -> str:
     """The weather at a place."""
     return f"It pours in {place}."
@@ -59,9 +58,9 @@ async def test_a_reply_comes_in_pieces(front: Front, model_of: NewModel, *, with
 async def test_a_conversation_remembers(front: Front, model_of: NewModel, *, resends: bool) -> None:
     name = f"langchain-{resends}"
     model = model_of(default_headers={"X-Conversation-Id": name}, model_kwargs={"user": name})
-    told: list[BaseMessage] = []
+    told: list[Any] = []
     for words in ("Hello", "And now?"):
-        asked = HumanMessage(words)
+        asked = messages.HumanMessage(words)
         answer = await model.ainvoke([*told, asked] if resends else [asked])
         told += [asked, answer]
     assert 'I remember 2 earlier messages. Before that you said: "Hello"' in told[-1].text
@@ -72,20 +71,21 @@ async def test_a_conversation_remembers(front: Front, model_of: NewModel, *, res
 async def test_responses_are_followed_by_their_ids(model_of: NewModel) -> None:
     model = model_of(use_responses_api=True, use_previous_response_id=True)
     first = await model.ainvoke("Hello")
-    second = await model.ainvoke([HumanMessage("Hello"), first, HumanMessage("And now?")])
+    second = await model.ainvoke([messages.HumanMessage("Hello"), first, messages.HumanMessage("And now?")])
     assert "I remember 2 earlier messages" in second.text
 
 
 async def test_a_tool_is_called_and_its_result_answered(front: Front, model_of: NewModel) -> None:
     front.standin.script(MODEL, calls("weather", {"place": "Rome"}))
-    model = model_of().bind_tools([weather])
-    question = HumanMessage("Is it raining in Rome?")
+    tool = tools.tool(weather)
+    model = model_of().bind_tools([tool])
+    question = messages.HumanMessage("Is it raining in Rome?")
     asked = await model.ainvoke([question])
-    assert isinstance(asked, AIMessage)
+    assert isinstance(asked, messages.AIMessage)
     (call,) = asked.tool_calls
     assert (call["name"], call["args"]) == ("weather", {"place": "Rome"})
-    result = await weather.ainvoke(call)
-    assert isinstance(result, ToolMessage)
+    result = await tool.ainvoke(call)
+    assert isinstance(result, messages.ToolMessage)
     answer = await model.ainvoke([question, asked, result])
     assert answer.text
     sent = front.standin.ledger.calls[-1].messages

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import llm
-import openai
 import pytest
 import yaml
 
 from tests.clients.conftest import Front
+from tests.lazily import lazily
+
+openai = lazily("openai")
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # `llm` never closes its connections
 

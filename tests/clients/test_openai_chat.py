@@ -1,14 +1,22 @@
 """The `openai` library, chat completions: what people build on it works with a persona's name as the model."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from tests.clients.conftest import MODEL, Front
 from tests.clients.words import calls, says
+from tests.lazily import lazily
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+openai = lazily("openai")
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WEATHER = {
@@ -23,7 +31,7 @@ WEATHER = {
 
 @pytest.fixture
 async def client(front: Front) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=front.base_url, api_key=front.key, max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=front.base_url, api_key=front.key, max_retries=0) as client:
         yield client
 
 

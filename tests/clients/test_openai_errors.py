@@ -1,16 +1,22 @@
 """The `openai` library on bad days: the right class of error, nothing asked twice, and nothing lost."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-import openai
 import pytest
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from tests.clients.conftest import ALICE, MODEL, Front
+from tests.lazily import lazily
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+openai = lazily("openai")
 
 HELLO = [{"role": "user", "content": "Hello"}]
 IMPATIENT = 0.5
@@ -19,7 +25,7 @@ IMPATIENT = 0.5
 
 @pytest.fixture
 async def client(front: Front) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=front.base_url, api_key=front.key, max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=front.base_url, api_key=front.key, max_retries=0) as client:
         yield client
 
 
@@ -155,8 +161,8 @@ async def _lose_patience(front: Front, everybody: asyncio.Barrier, route: str, c
     user = f"impatient-{route}-{conversation}"
     headers = {"X-Conversation-Id": f"{route}-{conversation}"} if conversation else {}
     async with (
-        DefaultAsyncHttpxClient(event_hooks={"request": [count]}) as http,
-        AsyncOpenAI(
+        openai.DefaultAsyncHttpxClient(event_hooks={"request": [count]}) as http,
+        openai.AsyncOpenAI(
             base_url=front.base_url,
             api_key=front.key,
             default_headers=headers,

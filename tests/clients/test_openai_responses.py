@@ -1,17 +1,25 @@
 """The `openai` library, responses: replies that can be left, found again, continued and ended."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
 from tests.clients.conftest import MODEL, Front
 from tests.clients.words import calls
+from tests.lazily import lazily
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+openai = lazily("openai")
 
 
 @pytest.fixture
 async def client(front: Front) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=front.base_url, api_key=front.key, max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=front.base_url, api_key=front.key, max_retries=0) as client:
         yield client
 
 
@@ -152,8 +160,8 @@ async def test_a_fallback_before_the_first_word_is_not_seen(client: AsyncOpenAI)
 
 @pytest.mark.parametrize("some_id", ["resp_nothing", "nothing"])
 async def test_a_response_that_never_was_is_neither_found_nor_followed(client: AsyncOpenAI, some_id: str) -> None:
-    with pytest.raises(NotFoundError):
+    with pytest.raises(openai.NotFoundError):
         await client.responses.retrieve(some_id)
-    with pytest.raises(BadRequestError) as caught:
+    with pytest.raises(openai.BadRequestError) as caught:
         await client.responses.create(model="cherry", input="Hello", previous_response_id=some_id)
     assert caught.value.param == "previous_response_id"
