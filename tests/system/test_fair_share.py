@@ -18,12 +18,14 @@ WAITS = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 async def test_who_floods_the_service_keeps_nobody_else_waiting(own_system: System, temporal: Client) -> None:
     await own_system.start(WORKER_CONCURRENT_CALLS=str(AT_A_TIME))
     own_system.standin.script(MODEL, *[HELD] * (FLOOD + 2))
-    in_line: list[str] = await asyncio.gather(*(send(own_system, f"flood {number}", "ada") for number in range(FLOOD)))
-    in_line += [await send(own_system, "one more", "ada"), await send(own_system, "mine", "eve")]
+    sent: list[str] = await asyncio.gather(*(send(own_system, f"flood {number}", "ada") for number in range(FLOOD)))
 
     async def all_in_line() -> bool:
-        return sum(await asyncio.gather(*(waits(temporal, workflow_id) for workflow_id in in_line))) == FLOOD
+        waiting = sum(await asyncio.gather(*(waits(temporal, workflow_id) for workflow_id in sent)))
+        return waiting == len(sent) - AT_A_TIME
 
+    await eventually(all_in_line)
+    sent += [await send(own_system, "one more", "ada"), await send(own_system, "mine", "eve")]
     await eventually(all_in_line)
     served = await serve(own_system)
 
