@@ -79,10 +79,12 @@ class Sampler:
         now = time.monotonic()
         self.machine.append(psutil.cpu_percent() * (psutil.cpu_count() or 1))
         for name, process in self._processes.items():
-            spent = _processor_seconds(process)
+            spent, memory = _processor_seconds(process), _memory(process)
+            if not memory:  # it has ended
+                continue
             samples = self.samples[name]
             samples.at.append(now - self._began)
-            samples.memory.append(_memory(process) / _MEBIBYTE)
+            samples.memory.append(memory / _MEBIBYTE)
             samples.processor.append(100 * max(0.0, spent - self._spent[name]) / (now - self._last))
             samples.spent += max(0.0, spent - self._spent[name])
             self._spent[name] = spent
