@@ -21,8 +21,8 @@ def return_memory() -> None:
     """Have the C library give back what is free; to be called before there are threads.
 
     By default glibc gives threads pools of their own, eight for each core, and raises the size from which a block is
-    one that goes back to the system. What one thread takes and another frees then leaves holes: under load, in a process
-    with some 45 MB in use, what is free rose from 26 to 43 MB within four minutes. Other C libraries have no such
+    one that goes back to the system. What one thread takes and another frees then leaves holes: under load, while
+    some 45 MB were in use, what was free rose from 26 to 43 MB within four minutes. Other C libraries have no such
     function.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
