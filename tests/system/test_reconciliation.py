@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from standin import Outcome, Pace
-from tests.harness import System
+from tests.harness import System, closed_run
 from tests.system.beside import beside
 from tests.system.stories import (
     NO_ANSWER_WITHIN,
@@ -149,6 +149,7 @@ async def test_a_reconciliation_that_was_lost_is_begun_again_by_the_next_worker(
     await own_system.start(**SHORT_HEARTBEAT)
     response = await own_system.interact(user_id="again", model="standin/truncated", fallback_models=[GOOD])
     interaction_id = response.json()["interaction_id"]
+    await closed_run(temporal, f"interaction-{interaction_id}")  # by then the looking up has begun
     await temporal.get_workflow_handle(f"reconcile-{interaction_id}").terminate()
     worker = await own_system.start_worker()
     await everything_adds_up(own_system, interaction_id, "again")
@@ -162,6 +163,7 @@ async def test_an_interaction_without_broken_calls_costs_temporal_no_further_run
     await own_system.start(**SHORT_HEARTBEAT)
     reply = (await own_system.interact(user_id="plain", model="standin/no-endpoints", fallback_models=[GOOD])).json()
     assert reply["usage"]["cost_usd"] == pytest.approx(float(own_system.standin.ledger.total_cost))
+    await closed_run(temporal, f"interaction-{reply['interaction_id']}")
     with pytest.raises(RPCError) as unknown:
         await temporal.get_workflow_handle(f"reconcile-{reply['interaction_id']}").describe()
     assert unknown.value.status is RPCStatusCode.NOT_FOUND
