@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Attempt, AttemptStatus, Usage
@@ -12,33 +12,33 @@ from core.orchestrator.storage.tables import attempts
 
 _USAGE_FIELDS = tuple(Usage.model_fields)
 
+_ENDED = (
+    select(attempts)
+    .where(attempts.c.interaction_id.in_(bindparam("interaction_ids", expanding=True)), attempts.c.status.is_not(None))
+    .order_by(attempts.c.interaction_id, attempts.c.ordinal)
+)
+_ENDED_OF_PLACE = _ENDED.where(attempts.c.place == bindparam("place"), attempts.c.status != AttemptStatus.SKIPPED)
+
 
 async def read_attempts(connection: AsyncConnection, interaction_id: str, place: int | None = None) -> list[Attempt]:
     """Return the ended calls of an interaction, in order, and the models that were passed over.
 
     With `place`, only the calls that were made for that place of the plan.
     """
-    query = (
-        select(attempts)
-        .where(attempts.c.interaction_id == interaction_id, attempts.c.status.is_not(None))
-        .order_by(attempts.c.ordinal)
-    )
-    if place is not None:
-        query = query.where(attempts.c.place == place, attempts.c.status != AttemptStatus.SKIPPED)
-    return [_attempt(row) for row in await connection.execute(query)]
+    which: dict[str, Any] = {"interaction_ids": [interaction_id]}
+    if place is None:
+        rows = await connection.execute(_ENDED, which)
+    else:
+        rows = await connection.execute(_ENDED_OF_PLACE, which | {"place": place})
+    return [_attempt(row) for row in rows]
 
 
 async def read_attempts_of_all(
     connection: AsyncConnection, interaction_ids: Collection[str]
 ) -> Mapping[str, Sequence[Attempt]]:
     """Return what `read_attempts` does for each of some interactions; one without calls may be missing."""
-    query = (
-        select(attempts)
-        .where(attempts.c.interaction_id.in_(interaction_ids), attempts.c.status.is_not(None))
-        .order_by(attempts.c.interaction_id, attempts.c.ordinal)
-    )
     found: defaultdict[str, list[Attempt]] = defaultdict(list)
-    for row in await connection.execute(query):
+    for row in await connection.execute(_ENDED, {"interaction_ids": list(interaction_ids)}):
         found[row.interaction_id].append(_attempt(row))
     return found
 

@@ -263,8 +263,7 @@ class ModelCaller:
 
     async def _answer(self, request: CallModel) -> ModelAnswer:
         interaction_id, call = request.interaction_id, request.call
-        finished = await self._ledger.finished_text(interaction_id, call.place)
-        attempts = await self._ledger.attempts(interaction_id, call.place)
+        finished, attempts = await self._ledger.answer(interaction_id, call.place)
         if finished is None:
             raise StorageUnavailableError("the answer that was just kept cannot be found")
         answering = next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal)

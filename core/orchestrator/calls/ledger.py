@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, exists, func, insert, select, update
+from sqlalchemy import Row, bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts
@@ -21,10 +21,26 @@ from core.orchestrator.events import AttemptStarted, InteractionEvent, TextDelta
 from core.orchestrator.models.cooldowns import forget
 from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
-from core.orchestrator.replies.log import append, append_if
+from core.orchestrator.replies.log import append, append_if, appending_if
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.locks import hold_interactions
 from core.orchestrator.storage.tables import attempts, completions, interactions
+
+_OWNER = (
+    select(interactions)
+    .where(interactions.c.interaction_id == bindparam("interaction_id"))
+    .with_for_update(key_share=True)
+)
+_LATEST = select(func.max(attempts.c.ordinal)).where(attempts.c.interaction_id == bindparam("interaction_id"))
+_INSERT = insert(attempts)
+_KEEP = insert(completions)
+_IS_OPEN = (
+    attempts.c.interaction_id == bindparam("of"),
+    attempts.c.ordinal == bindparam("number"),
+    attempts.c.status.is_(None),
+)
+_APPEND_IF_OPEN = appending_if(exists().where(*_IS_OPEN))
+_WRITE_OPEN = update(attempts).where(*_IS_OPEN).returning(attempts.c.provider, attempts.c.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +90,15 @@ class AttemptLedger:
             transaction; None where the interaction has ended or is to end: nobody is to be asked.
         """
         async with self._database.write() as connection:
-            query = select(interactions).where(interactions.c.interaction_id == interaction_id)
-            owner = (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
+            this = {"interaction_id": interaction_id}
+            owner = (await connection.execute(_OWNER, this)).one_or_none()
             finished = await read_finished_text(connection, interaction_id, call.place)
             if finished is not None:
                 return finished
             if owner is None or owner.ended_at is not None or owner.cancelling is not None:
                 return None
             lost = await close_open_calls(connection, interaction_id, LOST_CALL, watched=owner.watched)
-            latest = await connection.scalar(
-                select(func.max(attempts.c.ordinal)).where(attempts.c.interaction_id == interaction_id)
-            )
-            ordinal = (latest or 0) + 1
+            ordinal = (await connection.scalar(_LATEST, this) or 0) + 1
             common = {
                 "interaction_id": interaction_id,
                 "user_id": owner.user_id,
@@ -94,18 +107,10 @@ class AttemptLedger:
                 "started_at": now,
             }
             for one in await _untold(connection, interaction_id, skipped):
-                await connection.execute(insert(attempts).values(**common, ordinal=ordinal, **_skipped_columns(one)))
+                await connection.execute(_INSERT, {**common, "ordinal": ordinal, **_skipped_columns(one)})
                 ordinal += 1
-            await connection.execute(
-                insert(attempts).values(
-                    **common,
-                    ordinal=ordinal,
-                    place=call.place,
-                    provider=call.provider,
-                    model=call.model,
-                    billable=True,
-                )
-            )
+            asked = {"place": call.place, "provider": call.provider, "model": call.model, "billable": True}
+            await connection.execute(_INSERT, {**common, "ordinal": ordinal, **asked})
             told = [event for one in lost for event in lost_events(interaction_id, one, continues=continues)]
             told.append(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
             if owner.watched:
@@ -123,10 +128,10 @@ class AttemptLedger:
         Returns:
             False when the call is closed, by a newer one or the interaction's end: then nothing was written.
         """
-        still_open = exists().where(*_open(delta.interaction_id, delta.attempt))
+        this = {"of": delta.interaction_id, "number": delta.attempt}
         async with self._database.write() as connection:
             await hold_interactions(connection, interactions.c.interaction_id == delta.interaction_id)
-            return await append_if(connection, still_open, delta)
+            return await append_if(connection, _APPEND_IF_OPEN, this, delta)
 
     async def succeed(
         self,
@@ -162,16 +167,15 @@ class AttemptLedger:
                 **usage,
             )
             if closed is not None:
-                await connection.execute(
-                    insert(completions).values(
-                        interaction_id=interaction_id,
-                        place=place,
-                        ordinal=ordinal,
-                        text=completion.content,
-                        finish_reason=completion.finish_reason,
-                        tool_calls=completion.tool_calls,
-                    )
-                )
+                answer = {
+                    "interaction_id": interaction_id,
+                    "place": place,
+                    "ordinal": ordinal,
+                    "text": completion.content,
+                    "finish_reason": completion.finish_reason,
+                    "tool_calls": completion.tool_calls,
+                }
+                await connection.execute(_KEEP, answer)
                 await forget(connection, closed.provider, closed.model)
                 await append(connection, *told)
                 return True
@@ -229,6 +233,12 @@ class AttemptLedger:
         async with self._database.read() as connection:
             return await read_attempts(connection, interaction_id, place)
 
+    async def answer(self, interaction_id: str, place: int) -> tuple[FinishedText | None, list[Attempt]]:
+        """Return the answer kept for a place of the plan, or None, and the ended calls that were made for it."""
+        async with self._database.read() as connection:
+            finished = await read_finished_text(connection, interaction_id, place)
+            return finished, await read_attempts(connection, interaction_id, place)
+
     async def finished_text(self, interaction_id: str, place: int) -> FinishedText | None:
         """Return the answer kept for a place of the plan, or None."""
         async with self._database.read() as connection:
@@ -277,18 +287,5 @@ async def _write_open(
     connection: AsyncConnection, interaction_id: str, ordinal: int, **values: Any
 ) -> Row[tuple[str, str]] | None:
     """Write to a call's row if it is still open, and return which model's it is; None where it is closed."""
-    result = await connection.execute(
-        update(attempts)
-        .where(*_open(interaction_id, ordinal))
-        .values(**values)
-        .returning(attempts.c.provider, attempts.c.model)
-    )
+    result = await connection.execute(_WRITE_OPEN, {"of": interaction_id, "number": ordinal, **values})
     return result.one_or_none()
-
-
-def _open(interaction_id: str, ordinal: int) -> tuple[ColumnElement[bool], ...]:
-    return (
-        attempts.c.interaction_id == interaction_id,
-        attempts.c.ordinal == ordinal,
-        attempts.c.status.is_(None),
-    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.texts import keep_partial
@@ -16,6 +16,12 @@ from core.orchestrator.storage.tables import attempts
 
 LOST_CALL = InteractionError(type=ErrorType.WORKER_LOST, detail="the worker was lost during the call")
 """Why a call was never closed, where nothing better is known."""
+
+_CLOSE = (
+    update(attempts)
+    .where(attempts.c.interaction_id == bindparam("of"), attempts.c.status.is_(None))
+    .returning(attempts.c.ordinal, attempts.c.provider, attempts.c.model, attempts.c.started_at)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +41,12 @@ async def close_open_calls(
 ) -> Sequence[LostCall]:
     """Close the calls of an interaction that nobody has closed, and keep what they had shown; the cost is unknown."""
     cancelled = error.type is ErrorType.CANCELLED
-    closed = await connection.execute(
-        update(attempts)
-        .where(attempts.c.interaction_id == interaction_id, attempts.c.status.is_(None))
-        .values(
-            status=AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED,
-            error_type=error.type,
-            detail=error.detail,
-        )
-        .returning(attempts.c.ordinal, attempts.c.provider, attempts.c.model, attempts.c.started_at)
-    )
+    values = {
+        "status": AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED,
+        "error_type": error.type,
+        "detail": error.detail,
+    }
+    closed = await connection.execute(_CLOSE, {"of": interaction_id, **values})
     lost = []
     for row in closed.all():
         text = await shown_text(connection, interaction_id) if watched else ""

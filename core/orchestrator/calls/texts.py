@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import AttemptStatus, ToolCall
 from core.orchestrator.storage.tables import attempts, completions, partials
+
+_FINISHED = select(completions).where(
+    completions.c.interaction_id == bindparam("interaction_id"), completions.c.place == bindparam("place")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,7 @@ class PartialText:
 
 async def read_finished_text(connection: AsyncConnection, interaction_id: str, place: int) -> FinishedText | None:
     """Return the answer kept for a place of the plan, or None."""
-    query = select(completions).where(completions.c.interaction_id == interaction_id, completions.c.place == place)
-    row = (await connection.execute(query)).one_or_none()
+    row = (await connection.execute(_FINISHED, {"interaction_id": interaction_id, "place": place})).one_or_none()
     return None if row is None else FinishedText(row.ordinal, row.text, row.finish_reason, row.tool_calls)
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import InteractionStatus, InteractionView
@@ -30,6 +30,7 @@ from core.orchestrator.storage.tables import WAKE, interactions, reply_events
 
 _BATCH = 100
 _AT_ONCE = 4
+_ENDED_AT = select(interactions.c.ended_at).where(interactions.c.interaction_id == bindparam("interaction_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,9 @@ class ReplyFollower:
             UnknownResourceError: there is none of that id.
             StorageUnavailableError: the database did not answer.
         """
-        query = select(interactions.c.ended_at).where(interactions.c.interaction_id == interaction_id)
         async with self._read() as connection:
-            row = known((await connection.execute(query)).one_or_none(), interaction_id)
-        return row.ended_at is not None
+            row = (await connection.execute(_ENDED_AT, {"interaction_id": interaction_id})).one_or_none()
+        return known(row, interaction_id).ended_at is not None
 
     async def last_reset(self, interaction_id: str) -> int:
         """Return the number of the last event so far that tells to forget the text before it; 0 where none does.

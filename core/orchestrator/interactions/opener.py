@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.prompt import Prompt
@@ -26,9 +26,12 @@ from core.orchestrator.memory.rows import asked_row, rows_of
 from core.orchestrator.replies.log import append
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, prompts
+from core.orchestrator.storage.upserts import put
 
 _NO_LIMITS = Limits()
 _PLAIN = Opening()
+_OPEN = insert(interactions)
+_SAY = insert(messages)
 
 
 class InteractionOpener(InteractionReader):
@@ -72,15 +75,13 @@ class InteractionOpener(InteractionReader):
             if place is not None:
                 request = request.model_copy(update={"session_id": place.session_id})
                 opening = _of_its_own(opening, place)
-            await connection.execute(
-                insert(interactions).values(
-                    **_columns(request, opening, now),
-                    kind=InteractionKind.INTERACT,
-                    session_id=request.session_id,
-                    turn=place and place.turn,
-                    persona_id=request.persona_id,
-                )
-            )
+            turn = {
+                "kind": InteractionKind.INTERACT,
+                "session_id": request.session_id,
+                "turn": place and place.turn,
+                "persona_id": request.persona_id,
+            }
+            await connection.execute(_OPEN, _columns(request, opening, now) | turn)
             if place is not None:
                 await _put_messages(connection, request, place, opening, now)
             if opening.said is not None and request.has_input:
@@ -110,9 +111,7 @@ class InteractionOpener(InteractionReader):
             applicant = _applicant(request, opening)
             await limits.hold(connection, applicant)
             await limits.check(connection, applicant, now)
-            await connection.execute(
-                insert(interactions).values(**_columns(request, opening, now), kind=InteractionKind.DIRECT)
-            )
+            await connection.execute(_OPEN, _columns(request, opening, now) | {"kind": InteractionKind.DIRECT})
             await put_prompt(connection, request.interaction_id, prompt, {})
             if opening.watched:
                 await append(connection, created_event(request))
@@ -123,17 +122,15 @@ async def put_prompt(
     connection: AsyncConnection, interaction_id: str, prompt: Prompt, explanation: dict[str, Any]
 ) -> None:
     """Keep a prompt and why it is as it is, in place of an earlier one."""
-    await connection.execute(delete(prompts).where(prompts.c.interaction_id == interaction_id))
-    await connection.execute(
-        insert(prompts).values(
-            interaction_id=interaction_id,
-            messages=prompt.messages,
-            temperature=prompt.temperature,
-            max_tokens=prompt.max_tokens,
-            parameters=prompt.parameters or None,
-            explanation=explanation,
-        )
-    )
+    row = {
+        "interaction_id": interaction_id,
+        "messages": prompt.messages,
+        "temperature": prompt.temperature,
+        "max_tokens": prompt.max_tokens,
+        "parameters": prompt.parameters or None,
+        "explanation": explanation,
+    }
+    await put(connection, prompts, row)
 
 
 def _applicant(request: InteractionRequest | CompletionRequest, opening: Opening) -> Applicant:
@@ -178,7 +175,7 @@ async def _put_messages(
     common = {"session_id": place.session_id, "interaction_id": request.interaction_id, "created_at": now}
     first = place.turn - len(place.brought)
     rows = [row for turn, exchange in enumerate(place.brought, first) for row in rows_of(turn, exchange)]
-    await connection.execute(insert(messages), [common | row for row in [*rows, asked_row(place.turn, asked)]])
+    await connection.execute(_SAY, [common | row for row in [*rows, asked_row(place.turn, asked)]])
 
 
 async def _queued(

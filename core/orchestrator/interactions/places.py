@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
@@ -17,6 +17,18 @@ from core.orchestrator.storage.tables import interactions, sessions
 from core.orchestrator.storage.upserts import insert_if_absent
 
 _COUNTED = 10
+_HELD_SESSION = select(sessions).where(sessions.c.session_id == bindparam("session_id")).with_for_update()
+_TAKE_NUMBER = update(sessions).where(sessions.c.session_id == bindparam("of"))
+_OPEN_BEFORE = (
+    select(interactions.c.interaction_id)
+    .where(
+        interactions.c.session_id == bindparam("session_id"),
+        interactions.c.ended_at.is_(None),
+        interactions.c.turn < bindparam("turn"),
+    )
+    .order_by(interactions.c.turn)
+    .limit(_COUNTED)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +59,14 @@ async def next_place(
         SessionErasingError: the session is being erased.
         SessionBusyError: an earlier turn has not ended, and the strategy is to reject.
     """
-    query = select(sessions).where(sessions.c.session_id == session_id).with_for_update()
+    this = {"session_id": session_id}
     first = {"session_id": session_id, "user_id": request.user_id, "created_at": now, "turns": 1}
-    while (session := (await connection.execute(query)).one_or_none()) is None:
+    while (session := (await connection.execute(_HELD_SESSION, this)).one_or_none()) is None:
         if await insert_if_absent(connection, sessions, first):
             return Place(session_id, 1)  # else somebody else was faster
     check_open_to(session, request.user_id)
     displaced = await make_way(connection, session_id, strategy)
-    await connection.execute(
-        update(sessions).where(sessions.c.session_id == session_id).values(turns=session.turns + 1)
-    )
+    await connection.execute(_TAKE_NUMBER, {"of": session_id, "turns": session.turns + 1})
     return Place(session_id, session.turns + 1, displaced)
 
 
@@ -101,10 +111,4 @@ async def displace(connection: AsyncConnection, turns: Sequence[str], how: Cance
 
 async def open_turns_before(connection: AsyncConnection, session_id: str, turn: int) -> Sequence[str]:
     """Return the turns of a session before a number that have not ended, in order; ten at most."""
-    query = (
-        select(interactions.c.interaction_id)
-        .where(interactions.c.session_id == session_id, interactions.c.ended_at.is_(None), interactions.c.turn < turn)
-        .order_by(interactions.c.turn)
-        .limit(_COUNTED)
-    )
-    return (await connection.scalars(query)).all()
+    return (await connection.scalars(_OPEN_BEFORE, {"session_id": session_id, "turn": turn})).all()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts_of_all, total_usage
@@ -27,6 +27,17 @@ from core.orchestrator.interactions.said import Said
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import completions, erased_interactions, interactions, partials, prompts
 from core.orchestrator.workflow_ids import workflow_id_of
+
+_ROW = select(interactions).where(interactions.c.interaction_id == bindparam("interaction_id"))
+_HELD_ROW = _ROW.with_for_update(key_share=True)
+_PROMPT = select(prompts).where(prompts.c.interaction_id == bindparam("interaction_id"))
+_ANSWERS = select(
+    completions.c.interaction_id,
+    completions.c.place,
+    completions.c.ordinal,
+    completions.c.finish_reason,
+    completions.c.tool_calls,
+).where(completions.c.interaction_id.in_(bindparam("interaction_ids", expanding=True)))
 
 
 class InteractionReader:
@@ -89,8 +100,17 @@ class InteractionReader:
         Raises:
             UnknownResourceError: there is none of that id.
         """
+        return (await self.asked(interaction_id))[0]
+
+    async def asked(self, interaction_id: str) -> tuple[InteractionRequest | CompletionRequest, str | None]:
+        """Return what was asked for, as it was accepted, and the agent that was chosen for it, once one is.
+
+        Raises:
+            UnknownResourceError: there is none of that id.
+        """
         async with self._database.read() as connection:
-            return read_request(known(await find_row(connection, interaction_id), interaction_id))
+            row = known(await find_row(connection, interaction_id), interaction_id)
+        return read_request(row), row.agent
 
     async def said(self, interaction_id: str) -> Said | None:
         """Return what came with the message beyond its text, or None; of what a session has, only what was new then."""
@@ -104,9 +124,7 @@ class InteractionReader:
             UnknownResourceError: none has been built for that id.
         """
         async with self._database.read() as connection:
-            row = (
-                await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
-            ).one_or_none()
+            row = (await connection.execute(_PROMPT, {"interaction_id": interaction_id})).one_or_none()
         if row is None:
             raise UnknownResourceError("prompt", interaction_id)
         return Prompt(row.messages, row.temperature, row.max_tokens, row.parameters or {})
@@ -127,9 +145,7 @@ class InteractionReader:
         """
         async with self._database.read() as connection:
             view = await read_view(connection, interaction_id)
-            row = (
-                await connection.execute(select(prompts).where(prompts.c.interaction_id == interaction_id))
-            ).one_or_none()
+            row = (await connection.execute(_PROMPT, {"interaction_id": interaction_id})).one_or_none()
             broken = await connection.execute(
                 select(partials.c.ordinal, partials.c.text)
                 .where(partials.c.interaction_id == interaction_id)
@@ -156,14 +172,12 @@ class InteractionReader:
 
 async def find_row(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
     """Return the row of an interaction, or None."""
-    query = select(interactions).where(interactions.c.interaction_id == interaction_id)
-    return (await connection.execute(query)).one_or_none()
+    return (await connection.execute(_ROW, {"interaction_id": interaction_id})).one_or_none()
 
 
 async def find_held_row(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
     """Return the row of an interaction as it is left by whoever has it, and hold it; or None."""
-    query = select(interactions).where(interactions.c.interaction_id == interaction_id)
-    return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
+    return (await connection.execute(_HELD_ROW, {"interaction_id": interaction_id})).one_or_none()
 
 
 def known(row: Row[Any] | None, interaction_id: str) -> Row[Any]:
@@ -260,9 +274,7 @@ async def _finished(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Ma
     if not rows:
         return {}
     places = {row.interaction_id: row.answered_place for row in rows}
-    answers = completions.c
-    query = select(answers.interaction_id, answers.place, answers.ordinal, answers.finish_reason, answers.tool_calls)
-    found = await connection.execute(query.where(answers.interaction_id.in_(places)))
+    found = await connection.execute(_ANSWERS, {"interaction_ids": list(places)})
     return {
         row.interaction_id: _Source(row.ordinal, row.finish_reason, row.tool_calls)
         for row in found

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import CompletionRequest, InteractionRequest, InteractionStatus
@@ -14,6 +14,12 @@ from core.orchestrator.storage.locks import hold
 from core.orchestrator.storage.tables import erased_interactions, interactions, sessions
 
 _RETRIED_WITHIN = timedelta(minutes=1)
+_ERASED = select(erased_interactions).where(erased_interactions.c.interaction_id == bindparam("interaction_id"))
+_WITH_KEY = (
+    select(interactions)
+    .where(interactions.c.user_id == bindparam("user_id"), interactions.c.idempotency_key == bindparam("key"))
+    .with_for_update(key_share=True)
+)
 """A client that missed a reply asks again sooner after its end: none waits for longer than some seconds."""
 
 
@@ -34,18 +40,17 @@ async def opened_before(
     await hold(connection, *names)
     if await find_row(connection, request.interaction_id) is not None:
         return Opened(request)
-    erased = select(erased_interactions).where(erased_interactions.c.interaction_id == request.interaction_id)
-    if (await connection.execute(erased)).one_or_none() is not None:
+    if (await connection.execute(_ERASED, {"interaction_id": request.interaction_id})).one_or_none() is not None:
         raise UnknownResourceError("interaction", request.interaction_id)
+    row: Row[Any] | None = None
     if opening.key is not None:
-        row = await _with_key(connection, request.user_id, opening.key.key)
+        named = {"user_id": request.user_id, "key": opening.key.key}
+        row = (await connection.execute(_WITH_KEY, named)).one_or_none()
         if row is not None and row.fingerprint != opening.key.fingerprint:
             raise IdempotencyConflictError("the idempotency key came with another body; every field of it counts")
     elif opening.said is not None and opening.said.is_retry and opening.fingerprint is not None:
         row = await _just_like(connection, request, opening.fingerprint, now)
-    else:
-        row = None
-    return row and await opened_again(connection, row, now)
+    return await opened_again(connection, row, now) if row is not None else None
 
 
 async def opened_again(connection: AsyncConnection, row: Row[Any], now: datetime) -> Opened:
@@ -55,11 +60,6 @@ async def opened_again(connection: AsyncConnection, row: Row[Any], now: datetime
         this = interactions.c.interaction_id == row.interaction_id
         await connection.execute(update(interactions).where(this).values(offered_at=now))
     return Opened(read_request(row), InteractionStatus(row.status), replayed=True)
-
-
-async def _with_key(connection: AsyncConnection, user_id: str, key: str) -> Row[Any] | None:
-    query = select(interactions).where(interactions.c.user_id == user_id, interactions.c.idempotency_key == key)
-    return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
 
 
 async def _just_like(

@@ -101,13 +101,13 @@ class Results:
         await self._reconciliation.begin_if_due(ended.view)
 
     async def _ending(self, results: StoreResults) -> Ending:
-        request = await self._store.request(results.interaction_id)
+        request, agent = await self._store.asked(results.interaction_id)
         if results.answered_place is not None:
             finished = await self._ledger.finished_text(results.interaction_id, results.answered_place)
             if finished is not None:
                 return Ending(
                     InteractionStatus.COMPLETED,
-                    reply=await self._reply(request, finished),
+                    reply=self._reply(request, finished, agent),
                     answered_place=results.answered_place,
                     tool_calls=finished.tool_calls,
                 )
@@ -129,22 +129,22 @@ class Results:
             return None
         return partial.text
 
-    async def _reply(self, request: InteractionRequest | CompletionRequest, finished: FinishedText) -> str:
-        """Return the reply: in character, unless it is to stay as written or only leads over to calls of tools."""
+    def _reply(
+        self, request: InteractionRequest | CompletionRequest, finished: FinishedText, agent: str | None
+    ) -> str:
+        """Return the reply: in character, unless it is to stay as written or only leads over to calls of tools.
+
+        It stays as the model wrote it, too, when persona or agent are gone since.
+        """
         if not isinstance(request, InteractionRequest) or request.reply_as_written or finished.tool_calls:
             return finished.text
-        return await self._in_character(request, finished.text)
-
-    async def _in_character(self, request: InteractionRequest, text: str) -> str:
-        """Return the text in the persona's style; as the model wrote it when persona or agent are gone since."""
-        view = await self._store.view(request.interaction_id)
         try:
             persona = self._personas.get(request.persona_id)
-            agent = self._agents.get(view.agent or "")
+            speaker = self._agents.get(agent or "")
         except OrchestratorError as error:
             logger.warning("the reply of %s stays as the model wrote it: %s", request.interaction_id, error)
-            return text
-        return reply_of(agent, text, persona)
+            return finished.text
+        return reply_of(speaker, finished.text, persona)
 
     def _fallback_line(self, persona_id: str) -> str:
         return self._personas.get(persona_id).fallback_line if persona_id in self._personas else _NOBODYS_LINE

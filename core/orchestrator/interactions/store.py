@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
@@ -40,6 +40,20 @@ from core.orchestrator.storage.tables import interactions, messages
 
 CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="the interaction was cancelled")
 _NO_WORKFLOW = InteractionError(type=ErrorType.UNAVAILABLE, detail="the interaction has no workflow")
+
+_UPDATE = update(interactions).where(interactions.c.interaction_id == bindparam("of"))
+_UPDATE_AND_TELL = _UPDATE.returning(interactions.c.watched)
+_REPLY = insert(messages)
+_NEXT_OPEN = (
+    select(interactions.c.interaction_id)
+    .where(
+        interactions.c.session_id == bindparam("session_id"),
+        interactions.c.ended_at.is_(None),
+        interactions.c.turn > bindparam("turn"),
+    )
+    .order_by(interactions.c.turn)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +157,8 @@ class InteractionStore(InteractionOpener):
             UnknownResourceError: the interaction is gone.
         """
         async with self._database.write() as connection:
-            updated = await connection.execute(
-                update(interactions)
-                .where(interactions.c.interaction_id == interaction_id)
-                .values(persona_name=persona_name, persona_version=persona_version, agent=agent)
-                .returning(interactions.c.watched)
-            )
+            who = {"persona_name": persona_name, "persona_version": persona_version, "agent": agent}
+            updated = await connection.execute(_UPDATE_AND_TELL, {"of": interaction_id, **who})
             watched = known(updated.one_or_none(), interaction_id).watched
             await put_prompt(connection, interaction_id, prompt, explanation)
             if watched:
@@ -214,8 +224,7 @@ class InteractionStore(InteractionOpener):
                     return Abandonment.OFFERED_ANEW
                 await _forget_messages(connection, row)
                 await self._end(connection, row, Ending(InteractionStatus.FAILED, error=_NO_WORKFLOW))
-                this = interactions.c.interaction_id == interaction_id
-                await connection.execute(update(interactions).where(this).values(idempotency_key=None))
+                await connection.execute(_UPDATE, {"of": interaction_id, "idempotency_key": None})
                 await append_end(connection, await read_view(connection, interaction_id), watched=row.watched)
             return Abandonment.ENDED
 
@@ -230,29 +239,20 @@ class InteractionStore(InteractionOpener):
         elif ending.status is InteractionStatus.CANCELLED:
             said = await read_cancelled_text(connection, row.interaction_id)
             ending = replace(ending, reply=said or ending.reply)
-        await connection.execute(
-            update(interactions)
-            .where(interactions.c.interaction_id == row.interaction_id)
-            .values(
-                status=ending.status,
-                ended_at=now,
-                reply=ending.reply,
-                answered_place=ending.answered_place,
-                degraded=ending.degraded,
-                error_type=ending.error and ending.error.type,
-                error_detail=ending.error and ending.error.detail,
-            )
-        )
+        how = {
+            "status": ending.status,
+            "ended_at": now,
+            "reply": ending.reply,
+            "answered_place": ending.answered_place,
+            "degraded": ending.degraded,
+            "error_type": ending.error and ending.error.type,
+            "error_detail": ending.error and ending.error.detail,
+        }
+        await connection.execute(_UPDATE, {"of": row.interaction_id, **how})
         if row.session_id is not None and ending.reply is not None:
             reply = reply_row(row.turn, [reply_message(ending.reply, ending.tool_calls)])
-            await connection.execute(
-                insert(messages).values(
-                    **reply | {"in_memory": not ending.degraded},
-                    session_id=row.session_id,
-                    interaction_id=row.interaction_id,
-                    created_at=now,
-                )
-            )
+            own = {"session_id": row.session_id, "interaction_id": row.interaction_id, "created_at": now}
+            await connection.execute(_REPLY, reply | own | {"in_memory": not ending.degraded})
 
 
 def _as_wanted(ending: Ending, cancelling: str | None) -> Ending:
@@ -266,17 +266,7 @@ def _as_wanted(ending: Ending, cancelling: str | None) -> Ending:
 
 
 async def _next_open_turn(connection: AsyncConnection, row: Row[Any]) -> str | None:
-    query = (
-        select(interactions.c.interaction_id)
-        .where(
-            interactions.c.session_id == row.session_id,
-            interactions.c.ended_at.is_(None),
-            interactions.c.turn > row.turn,
-        )
-        .order_by(interactions.c.turn)
-        .limit(1)
-    )
-    found: str | None = await connection.scalar(query)
+    found: str | None = await connection.scalar(_NEXT_OPEN, {"session_id": row.session_id, "turn": row.turn})
     return found
 
 
@@ -288,8 +278,4 @@ async def _forget_messages(connection: AsyncConnection, row: Row[Any]) -> None:
 
 
 async def _begin(connection: AsyncConnection, interaction_id: str) -> None:
-    await connection.execute(
-        update(interactions)
-        .where(interactions.c.interaction_id == interaction_id)
-        .values(status=InteractionStatus.IN_PROGRESS)
-    )
+    await connection.execute(_UPDATE, {"of": interaction_id, "status": InteractionStatus.IN_PROGRESS})

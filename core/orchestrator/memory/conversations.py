@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, literal, or_, select
+from sqlalchemy import BigInteger, bindparam, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Contract, InteractionStatus, MemoryWindow, Message
@@ -13,6 +13,25 @@ from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, sessions
 
 _ROWS_PER_READ = 64
+_NEWEST_BEFORE = (
+    select(messages.c.sequence, messages.c.tokens, messages.c.role)
+    .where(
+        messages.c.session_id == bindparam("session_id"),
+        messages.c.sequence < bindparam("before"),
+        messages.c.in_memory,
+    )
+    .order_by(messages.c.sequence.desc())
+    .limit(_ROWS_PER_READ)
+)
+_SAID_BETWEEN = (
+    select(messages.c.role, messages.c.content, messages.c.as_sent)
+    .where(
+        messages.c.session_id == bindparam("session_id"),
+        messages.c.sequence.between(bindparam("first"), bindparam("last")),
+        messages.c.in_memory,
+    )
+    .order_by(messages.c.sequence)
+)
 
 
 async def select_window(connection: AsyncConnection, session_id: str, before: int, budget: int) -> MemoryWindow:
@@ -32,14 +51,7 @@ async def select_window(connection: AsyncConnection, session_id: str, before: in
     oldest = before
     whole = False  # whether the conversation fits to its beginning
     while not whole:
-        rows = (
-            await connection.execute(
-                select(messages.c.sequence, messages.c.tokens, messages.c.role)
-                .where(messages.c.session_id == session_id, messages.c.sequence < oldest, messages.c.in_memory)
-                .order_by(messages.c.sequence.desc())
-                .limit(_ROWS_PER_READ)
-            )
-        ).all()
+        rows = (await connection.execute(_NEWEST_BEFORE, {"session_id": session_id, "before": oldest})).all()
         fitting = 0
         for sequence, tokens, role in rows:
             if spent + tokens > budget:
@@ -120,16 +132,9 @@ class Conversations:
         """Return the messages of a window, oldest first, as they were sent."""
         if window.first_sequence is None or window.last_sequence is None:
             return []
+        between = {"session_id": session_id, "first": window.first_sequence, "last": window.last_sequence}
         async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(messages.c.role, messages.c.content, messages.c.as_sent)
-                .where(
-                    messages.c.session_id == session_id,
-                    messages.c.sequence.between(window.first_sequence, window.last_sequence),
-                    messages.c.in_memory,
-                )
-                .order_by(messages.c.sequence)
-            )
+            rows = await connection.execute(_SAID_BETWEEN, between)
             plain_or_sent = [row.as_sent or [{"role": row.role, "content": row.content}] for row in rows]
             return [message for sent in plain_or_sent for message in sent]
 

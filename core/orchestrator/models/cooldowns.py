@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.clock import Clock, utc_now
@@ -178,8 +178,13 @@ class Cooldowns:
 
 async def forget(connection: AsyncConnection, provider: str, model: str) -> None:
     """Forget a model's failures: it has answered. Part of the transaction that keeps the answer."""
-    await connection.execute(delete(cooldowns).where(_is(provider, model)))
+    await connection.execute(_FORGET, {"provider": provider, "model": model})
 
 
 def _is(provider: str, model: str) -> ColumnElement[bool]:
     return and_(cooldowns.c.provider == provider, cooldowns.c.model == model)
+
+
+_FORGET = delete(cooldowns).where(
+    cooldowns.c.provider == bindparam("provider"), cooldowns.c.model == bindparam("model")
+)

@@ -35,18 +35,28 @@ async def append(connection: AsyncConnection, *events: InteractionEvent) -> None
     """Append events of one interaction; those who wait for them are woken by the commit."""
     if not events:
         return
-    await connection.execute(_appending(), [_row_of(event) for event in events])
+    await connection.execute(_APPENDING, [_row_of(event) for event in events])
     touch(connection, reply_topic(events[0].interaction_id))
 
 
-async def append_if(connection: AsyncConnection, condition: ColumnElement[bool], event: InteractionEvent) -> bool:
-    """Append an event if a condition holds, with one statement; return whether it did."""
-    row = _row_of(event)
-    names = ("interaction_id", "type", "data")
-    values = [literal(row[name], reply_events.c[name].type) for name in names]
-    numbered = select(*values, _NEXT_NUMBER).where(condition)
-    appending = insert(reply_events).from_select([*names, "sequence"], numbered)
-    if (await connection.execute(appending, {_LOG: event.interaction_id})).rowcount != 1:
+def appending_if(condition: ColumnElement[bool]) -> Insert:
+    """Return the statement that appends an event if a condition holds: for `append_if`."""
+    values = [bindparam(name, type_=reply_events.c[name].type) for name in _APPENDED]
+    return insert(reply_events).from_select([*_APPENDED, "sequence"], select(*values, _NEXT_NUMBER).where(condition))
+
+
+async def append_if(
+    connection: AsyncConnection, appending: Insert, condition: dict[str, Any], event: InteractionEvent
+) -> bool:
+    """Append an event if a condition holds, with one statement; return whether it did.
+
+    Args:
+        connection: an open transaction.
+        appending: made by `appending_if`.
+        condition: the values of its parameters.
+        event: what to append.
+    """
+    if (await connection.execute(appending, _row_of(event) | condition)).rowcount != 1:
         return False
     touch(connection, reply_topic(event.interaction_id))
     return True
@@ -57,13 +67,13 @@ async def append_end(connection: AsyncConnection, view: InteractionView, *, watc
     if watched:
         await append(connection, *_missing(view, await shown_text(connection, view.interaction_id)))
     row = _row(view.interaction_id, terminal_event_of(view).type, {})
-    await connection.execute(_appending(NUMBERS_LEFT_FREE), row)
+    await connection.execute(_APPENDING_THE_END, row)
     touch(connection, reply_topic(view.interaction_id))
 
 
 async def append_wake(connection: AsyncConnection, interaction_id: str) -> None:
     """Wake the call that runs for an interaction, wherever it does: somebody wants it ended."""
-    await connection.execute(_appending(), _row(interaction_id, WAKE, {}))
+    await connection.execute(_APPENDING, _row(interaction_id, WAKE, {}))
     touch(connection, cancel_topic(interaction_id))
 
 
@@ -141,8 +151,9 @@ _NEXT_NUMBER = (
 """Nobody else numbers the events of an interaction meanwhile: whoever appends holds it."""
 
 
-def _appending(numbers_left_free: int = 0) -> Insert:
-    return insert(reply_events).values(sequence=_NEXT_NUMBER + numbers_left_free)
+_APPENDED = ("interaction_id", "type", "data")
+_APPENDING = insert(reply_events).values(sequence=_NEXT_NUMBER)
+_APPENDING_THE_END = insert(reply_events).values(sequence=_NEXT_NUMBER + NUMBERS_LEFT_FREE)
 
 
 def _row_of(event: InteractionEvent) -> dict[str, Any]:

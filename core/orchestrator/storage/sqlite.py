@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 from core.orchestrator.storage.changes import Changes
+from core.orchestrator.storage.sqlite_dialect import NAME, InlineSqliteDialect
 from core.orchestrator.storage.sqlite_follower import SqliteFollower
 from core.orchestrator.storage.sqlite_purging import empty_log
 
@@ -48,15 +49,16 @@ class Sqlite:
         self._wait = wait
         self._writers = asyncio.Lock()
         self.engine = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=str(path)),  # a path may hold what an address would give a meaning
-            connect_args={"timeout": wait.total_seconds()},
+            URL.create(NAME, database=str(path)),  # a path may hold what an address would give a meaning
             hide_parameters=True,  # an error is logged; prompts and messages are not
             pool_size=connections,
             max_overflow=0,
             pool_timeout=wait.total_seconds(),
         )
+        self._dialect = cast("InlineSqliteDialect", self.engine.dialect)
+        self._dialect.wait_seconds = wait.total_seconds()
         event.listen(self.engine.sync_engine, "connect", _configure)
-        event.listen(self.engine.sync_engine, "begin", _begin)
+        event.listen(self.engine.sync_engine, "begin", self._begin)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -104,6 +106,10 @@ class Sqlite:
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+    def _begin(self, connection: Connection) -> None:
+        immediate = connection.get_execution_options().get(_WRITE, False)
+        self._dialect.begin(cast("sqlite3.Connection", connection.connection.dbapi_connection), immediate=immediate)
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
@@ -161,11 +167,6 @@ def _configure(dbapi_connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get(_WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
 @asynccontextmanager
 async def _translated() -> AsyncIterator[None]:
     try:
@@ -174,5 +175,7 @@ async def _translated() -> AsyncIterator[None]:
         raise
     except DBAPIError as error:
         raise StorageUnavailableError(f"the database did not answer: {error.orig}") from error
+    except sqlite3.Error as error:  # of a transaction that could not begin
+        raise StorageUnavailableError(f"the database did not answer: {error}") from error
     except PoolTimeoutError as error:
         raise StorageUnavailableError("the database did not answer: every connection is in use") from error
