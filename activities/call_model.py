@@ -87,5 +87,6 @@ async def _heartbeat(progress: Progress) -> None:
     """Show signs of life and how far the call has come. A stalled stream has its own timer in the provider."""
     timeout = activity.info().heartbeat_timeout or timedelta(seconds=15)
     while True:
-        activity.heartbeat({"attempt": progress.ordinal, "characters": progress.characters})
+        # First a pause: the beginning is a sign of life of its own, and most calls end before there is need of another.
         await asyncio.sleep(timeout.total_seconds() / _HEARTBEATS_PER_TIMEOUT)
+        activity.heartbeat({"attempt": progress.ordinal, "characters": progress.characters})

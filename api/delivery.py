@@ -3,13 +3,13 @@
 import asyncio
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from api.dependencies import Asker, Service
+from api.dependencies import Asker, Service, made_here
 from api.fields import IdempotencyHeader, OnDisconnect
 from api.idempotency import fingerprint
 from api.streaming import ReplyStreamResponse
@@ -103,6 +103,9 @@ class Delivery:
     async def _departure(self) -> None:
         while (await self._client.receive())["type"] != "http.disconnect":
             pass
+
+
+Delivered = Annotated[Delivery, Depends(made_here(Delivery))]
 
 
 def location_of(interaction_id: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ is then encrypted as a whole: see `temporal.encryption`.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from pydantic import SecretStr
 from pydantic_core import to_json
@@ -20,6 +20,7 @@ from temporalio.converter import (
     DefaultPayloadConverter,
     EncodingPayloadConverter,
     JSONPlainPayloadConverter,
+    SerializationContext,
 )
 from typing_extensions import override
 
@@ -60,15 +61,23 @@ class _StillEncrypted(EncodingPayloadConverter):
         raise UnreadablePayloadError(f"a payload is encrypted with {key}, and PAYLOAD_ENCRYPTION_KEYS is not set")
 
 
+_CONVERTERS = [
+    *(
+        _WithoutNulls() if isinstance(converter, JSONPlainPayloadConverter) else converter
+        for converter in DefaultPayloadConverter.default_encoding_payload_converters
+    ),
+    _StillEncrypted(),
+]
+"""None of them knows where a payload belongs, so all may share them: a worker makes ten converters for each run."""
+
+
 class _Converter(CompositePayloadConverter):
     def __init__(self) -> None:
-        super().__init__(
-            *(
-                _WithoutNulls() if isinstance(converter, JSONPlainPayloadConverter) else converter
-                for converter in DefaultPayloadConverter.default_encoding_payload_converters
-            ),
-            _StillEncrypted(),
-        )
+        super().__init__(*_CONVERTERS)
+
+    @override
+    def with_context(self, context: SerializationContext) -> Self:
+        return self
 
 
 DATA_CONVERTER = replace(pydantic_data_converter, payload_converter_class=_Converter)

@@ -15,8 +15,8 @@ from api.bodies import (
     DirectParameters,
     InteractBody,
 )
-from api.delivery import AcceptedInteraction, Delivery
-from api.dependencies import AppSettings, Asker, Service
+from api.delivery import AcceptedInteraction, Delivered
+from api.dependencies import AppSettings, Asker, Service, made_here
 from api.service import new_id
 from api.streaming import STREAM_CONTENT
 from api.strict_route import StrictRoute
@@ -49,7 +49,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 async def interact(
     body: Annotated[InteractBody, Body(openapi_examples=INTERACT_EXAMPLES)],
     asker: Asker,
-    delivery: Annotated[Delivery, Depends()],
+    delivery: Delivered,
     service: Service,
     settings: AppSettings,
 ) -> InteractionView | Response:
@@ -82,9 +82,9 @@ async def interact(
 @router.post("/direct", summary="Messages straight to a model", response_model=CompletionView, responses=_RESPONSES)
 async def direct(
     body: Annotated[DirectForms, Body(openapi_examples=DIRECT_EXAMPLES)],
-    parameters: Annotated[DirectParameters, Depends()],
+    parameters: Annotated[DirectParameters, Depends(made_here(DirectParameters))],
     asker: Asker,
-    delivery: Annotated[Delivery, Depends()],
+    delivery: Delivered,
     service: Service,
 ) -> CompletionView | Response:
     """Complete a chat without persona and memory; durable all the same."""

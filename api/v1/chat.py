@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse
 
@@ -13,7 +13,7 @@ from api.v1.chat_body import ChatBody
 from api.v1.chat_objects import ChatCompletionObject, chat_completion, has_reply
 from api.v1.chat_stream import KEEP_ALIVE, ChatStream
 from api.v1.errors import ERROR_RESPONSES, PREFIX
-from api.v1.identity import Sender
+from api.v1.identity import SentBy
 from api.v1.models import choose
 from api.v1.route import LenientRoute
 from api.v1.turns import Wish, accept, tell
@@ -55,7 +55,7 @@ _EXAMPLES: Any = {
 )
 async def complete(
     body: Annotated[ChatBody, Body(openapi_examples=_EXAMPLES)],
-    sender: Annotated[Sender, Depends()],
+    sender: SentBy,
     application: App,
     service: Service,
     client: Request,

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Header
+from fastapi import Depends, Header
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
-from api.dependencies import Asker
+from api.dependencies import Asker, made_here
 from api.fields import IdempotencyHeader, Identifier
 from api.v1.bodies import ConversationId, IdentifyingBody, MaybeIdentifier
 
@@ -112,3 +112,6 @@ def _conversation_of(body: IdentifyingBody) -> str | None:
 def _is_positive(count: str | None) -> bool:
     """Read what only a client's own library writes; anything else says nothing."""
     return count is not None and count.isascii() and count.isdecimal() and count.strip("0") != ""
+
+
+SentBy = Annotated[Sender, Depends(made_here(Sender))]

@@ -14,7 +14,7 @@ from api.streaming import UnbufferedResponse
 from api.troubles import InteractionFailedError
 from api.v1.chat_objects import has_reply
 from api.v1.errors import ERROR_RESPONSES, PREFIX
-from api.v1.identity import Sender
+from api.v1.identity import SentBy
 from api.v1.models import choose
 from api.v1.response_body import ResponseBody
 from api.v1.response_events import ResponseEvents
@@ -90,7 +90,7 @@ VisibleResponse = Annotated[str, Depends(_visible)]
 @router.post("", summary="A message to a persona, as a response", response_class=Response, responses=_RESPONSES)
 async def respond(
     body: Annotated[ResponseBody, Body(openapi_examples=_EXAMPLES)],
-    sender: Annotated[Sender, Depends()],
+    sender: SentBy,
     application: App,
     service: Service,
     client: Request,

@@ -129,9 +129,7 @@ class Results:
             return None
         return partial.text
 
-    def _reply(
-        self, request: InteractionRequest | CompletionRequest, finished: FinishedText, agent: str | None
-    ) -> str:
+    def _reply(self, request: InteractionRequest | CompletionRequest, finished: FinishedText, agent: str | None) -> str:
         """Return the reply: in character, unless it is to stay as written or only leads over to calls of tools.
 
         It stays as the model wrote it, too, when persona or agent are gone since.

@@ -13,22 +13,21 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 from core.orchestrator.storage.changes import Changes
-from core.orchestrator.storage.sqlite_dialect import NAME, InlineSqliteDialect
+from core.orchestrator.storage.sqlite_dialect import NAME, InlineSqliteDialect, to_write
 from core.orchestrator.storage.sqlite_follower import SqliteFollower
 from core.orchestrator.storage.sqlite_purging import empty_log
 
 logger = logging.getLogger(__name__)
 
-_WRITE = "orchestrator_write"
 _PAUSE_SECONDS = 0.01
 
 
@@ -55,22 +54,20 @@ class Sqlite:
             max_overflow=0,
             pool_timeout=wait.total_seconds(),
         )
-        self._dialect = cast("InlineSqliteDialect", self.engine.dialect)
-        self._dialect.wait_seconds = wait.total_seconds()
-        event.listen(self.engine.sync_engine, "connect", _configure)
-        event.listen(self.engine.sync_engine, "begin", self._begin)
+        cast("InlineSqliteDialect", self.engine.dialect).wait_seconds = wait.total_seconds()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection that sees one consistent state."""
         async with _translated(), self.engine.connect() as connection:
+            to_write(connection, False)
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection whose transaction has the database for itself: all writers are in one line."""
         async with _translated(), self._turn_to_write(), self.engine.connect() as connection:
-            await connection.execution_options(**{_WRITE: True})
+            to_write(connection, True)
             yield connection
 
     def in_line(self, name: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
@@ -106,10 +103,6 @@ class Sqlite:
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
-
-    def _begin(self, connection: Connection) -> None:
-        immediate = connection.get_execution_options().get(_WRITE, False)
-        self._dialect.begin(cast("sqlite3.Connection", connection.connection.dbapi_connection), immediate=immediate)
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
@@ -151,20 +144,6 @@ def _keep_log(path: Path, wait: timedelta) -> None:
             # Whoever uses the database is told.
             logger.debug("%s has no write-ahead log yet: %s", path, error)
         return
-
-
-def _configure(dbapi_connection: Any, _record: Any) -> None:
-    # The driver's own implicit BEGIN is switched off: `_begin` says when and how.
-    dbapi_connection.isolation_level = None
-    cursor = dbapi_connection.cursor()
-    for pragma in (
-        "journal_mode=wal",
-        "synchronous=full",  # a reply that was answered survives a power cut
-        "foreign_keys=on",
-        "secure_delete=on",  # what was erased is not left lying in the file
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 @asynccontextmanager

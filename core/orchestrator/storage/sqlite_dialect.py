@@ -9,11 +9,13 @@ awaited in a thread, and so is a statement that is said to take long.
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Pool
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 from typing_extensions import override
 
@@ -28,6 +30,13 @@ _LONGEST_PAUSE_SECONDS = 0.02
 _PRIMARY_CODE = 0xFF
 """SQLite's extended result codes keep the primary one in their lowest byte (https://sqlite.org/rescode.html)."""
 
+PRAGMAS = (
+    "journal_mode=wal",
+    "synchronous=full",  # a reply that was answered survives a power cut
+    "foreign_keys=on",
+    "secure_delete=on",  # what was erased is not left lying in the file
+)
+
 
 class _Cursor(sqlite3.Cursor):
     async def _async_soft_close(self) -> None:
@@ -35,6 +44,9 @@ class _Cursor(sqlite3.Cursor):
 
 
 class _Connection(sqlite3.Connection):
+    writes = False
+    """Whether its next transaction is one that writes."""
+
     @override
     def cursor(self, factory: Any = _Cursor) -> Any:
         return super().cursor(factory)
@@ -60,7 +72,19 @@ class InlineSqliteDialect(SQLiteDialect_pysqlite):
     def create_connect_args(self, url: URL) -> Any:
         arguments, options = super().create_connect_args(url)
         # Its own waiting would be done with our thread; and a commit is made in another one.
-        return arguments, {**options, "timeout": 0, "check_same_thread": False, "factory": _Connection}
+        ours = {"timeout": 0, "check_same_thread": False, "isolation_level": None, "factory": _Connection}
+        return arguments, {**options, **ours}
+
+    @override
+    def connect(self, *arguments: Any, **options: Any) -> Any:
+        connection = super().connect(*arguments, **options)
+        for pragma in PRAGMAS:
+            self._patiently(partial(connection.execute, f"PRAGMA {pragma}"))
+        return connection
+
+    @override
+    def on_connect(self) -> None:  # type: ignore[override] # as of dialects that have nothing to do
+        """Add no functions of Python's: none is used."""
 
     @override
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
@@ -84,9 +108,10 @@ class InlineSqliteDialect(SQLiteDialect_pysqlite):
     def do_terminate(self, dbapi_connection: Any) -> None:
         dbapi_connection.close()
 
-    def begin(self, dbapi_connection: sqlite3.Connection, *, immediate: bool) -> None:
-        """Begin a transaction; with the lock that only one writer has, if `immediate`."""
-        self._patiently(lambda: dbapi_connection.execute("BEGIN IMMEDIATE" if immediate else "BEGIN"))
+    @override
+    def do_begin(self, dbapi_connection: Any) -> None:
+        begin = "BEGIN IMMEDIATE" if dbapi_connection.writes else "BEGIN"
+        self._patiently(lambda: dbapi_connection.execute(begin))
 
     def _in_thread(self, run: Callable[[], T]) -> T:
         """Run what waits for the disk; a task that is cancelled meanwhile leaves no connection in use behind."""
@@ -125,6 +150,12 @@ async def _to_its_end(future: "asyncio.Future[T]") -> T:
 
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+
+
+def to_write(connection: AsyncConnection, writes: bool) -> None:
+    """Say of a connection whether its next transaction takes the lock that only one writer has, from the beginning."""
+    driver = connection.sync_connection.connection.dbapi_connection  # type: ignore[union-attr] # it is connected
+    cast("_Connection", driver).writes = writes
 
 
 registry.register("sqlite.inline", __name__, InlineSqliteDialect.__name__)
