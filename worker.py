@@ -62,6 +62,7 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
     """
     settings = application.settings
     runs = WorkflowRuns(client, settings.TASK_QUEUE)
+    results = application.results(runs)
     builder = PromptBuilder(
         store=application.store,
         conversations=application.conversations,
@@ -83,6 +84,7 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         cooldowns=application.cooldowns,
         cancellations=application.cancellations,
         estimate=application.catalogue.estimate,
+        endings=results,
         call_timeout=timedelta(seconds=settings.LLM_CALL_TIMEOUT_SECONDS),
         max_wait=timedelta(seconds=settings.LLM_RETRY_WAIT_MAX_SECONDS),
         secrets=settings.secrets,
@@ -99,7 +101,7 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
             BuildPromptActivity(builder).build_prompt,
             CallModelActivity(caller).call_model,
             CancelCallActivity(application.cancellations).cancel_call,
-            StoreResultsActivity(application.results(runs)).store_results,
+            StoreResultsActivity(results).store_results,
             ReconcileActivity(application.reconciliation(runs)).reconcile,
         ],
         max_concurrent_activities=settings.WORKER_CONCURRENT_CALLS,

@@ -152,7 +152,7 @@ class InteractionService:
             StorageUnavailableError: the database did not answer.
         """
         async with self._waits.on(interaction_id) as wait:
-            while not await self._follower.has_ended(interaction_id):
+            while (ended := await self._follower.ended(interaction_id)) is None:
                 if self.leaving:
                     raise WorkflowServiceUnavailableError(
                         "this process is stopping; the interaction goes on and can be read by its id",
@@ -161,7 +161,7 @@ class InteractionService:
                 if wait.in_vain:
                     raise WorkflowServiceUnavailableError("Temporal does not answer", interaction_id=interaction_id)
                 await wait.changed()
-        return await self._store.view(interaction_id)
+        return ended
 
     async def current(self, interaction_id: str, wait_seconds: float = 0) -> InteractionView:
         """Return an interaction as it is now, or as soon as it has ended within `wait_seconds`.
@@ -176,7 +176,9 @@ class InteractionService:
         if wait_seconds:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds), self._waits.on(interaction_id) as wait:
-                    while not (self.leaving or await self._follower.has_ended(interaction_id)):
+                    while not self.leaving:
+                        if ended := await self._follower.ended(interaction_id):
+                            return ended
                         await wait.changed()
         await self._settlement.settle_if_gone(interaction_id)
         return await self._store.view(interaction_id)

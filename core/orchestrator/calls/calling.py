@@ -14,6 +14,7 @@ from core.orchestrator.calls.answers import Heard, Progress, read_answer
 from core.orchestrator.calls.asking import ask
 from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.costs import Estimate
+from core.orchestrator.calls.ending import Endings
 from core.orchestrator.calls.identification import Identification
 from core.orchestrator.calls.insisting import insist
 from core.orchestrator.calls.ledger import AttemptLedger, BegunCall
@@ -68,6 +69,7 @@ class ModelCaller:
         call_timeout: timedelta,
         max_wait: timedelta,
         secrets: Sequence[str] = (),
+        endings: Endings | None = None,
         observer: CallObserver | None = None,
         identify_after: timedelta = _IDENTIFY_AFTER,
         clock: Clock = utc_now,
@@ -75,7 +77,7 @@ class ModelCaller:
         """Limit a call to `call_timeout`; a wait beyond `max_wait` means the next model at once.
 
         The id of a call that runs for `identify_after` is written down while it runs. `secrets` are taken out of texts
-        that several calls have said together. `observer` looks on.
+        that several calls have said together. An answer ends its interaction by `endings`. `observer` looks on.
         """
         self._prompts = prompts
         self._ledger = ledger
@@ -83,7 +85,8 @@ class ModelCaller:
         self._events = events
         self._cooldowns = cooldowns
         self._cancellations = cancellations
-        self._recorder = CallRecorder(ledger, estimate)
+        self._recorder = CallRecorder(ledger, estimate, endings)
+        self._endings = endings
         self._call_timeout = call_timeout
         self._max_wait = max_wait
         self._secrets = [secret for secret in secrets if len(secret) >= IDENTIFYING_LENGTH]
@@ -191,10 +194,13 @@ class ModelCaller:
 
     async def _keep(self, running: RunningCall, completion: ChatCompletion) -> ModelAnswer | FailedCall:
         told = await running.heard.unshown()
-        if not await self._recorder.succeed(running, completion, told):
+        kept = await self._recorder.succeed(running, completion, told)
+        if kept is None:
             logger.warning("a newer call has begun; the answer of attempt %d is dropped", running.ordinal)
             return FailedCall(_SUPERSEDED, None)
         self._publish(told)
+        if kept.ended is not None and self._endings is not None:
+            self._endings.tell(kept.ended)
         return await self._answer(running.request)
 
     async def _failed(self, running: RunningCall, error: LLMProviderError) -> FailedCall:

@@ -5,7 +5,7 @@ the lost worker, should it wake, is refused: a reply, or part of one, is kept on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +13,10 @@ from sqlalchemy import Row, bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts
+from core.orchestrator.calls.ending import Endings
 from core.orchestrator.calls.lost import LOST_CALL, LostCall, close_open_calls, lost_events
 from core.orchestrator.calls.texts import FinishedText, PartialText, keep_partial, read_finished_text, read_partial
-from core.orchestrator.contracts import Attempt, AttemptStatus, PlannedCall, SkippedCall, Usage
+from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionView, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import LLMProviderError
 from core.orchestrator.events import AttemptStarted, InteractionEvent, TextDelta
 from core.orchestrator.models.cooldowns import forget
@@ -23,7 +24,7 @@ from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.replies.log import append, append_if, appending_if
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.locks import hold_interactions
+from core.orchestrator.storage.locks import hold_interactions, hold_session_of
 from core.orchestrator.storage.tables import attempts, completions, interactions
 
 _OWNER = (
@@ -63,6 +64,15 @@ class Timing:
 
     duration_ms: int
     first_token_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answer that is kept."""
+
+    answer: FinishedText
+    ended: InteractionView | None = None
+    """The interaction, where it ended with the keeping."""
 
 
 class AttemptLedger:
@@ -143,16 +153,19 @@ class AttemptLedger:
         *,
         estimated_cost_usd: float | None = None,
         told: Sequence[InteractionEvent] = (),
-    ) -> bool:
+        endings: Endings | None = None,
+    ) -> KeptAnswer | None:
         """Close a call's row, keep its answer and forget the model's failures, in one transaction; log what is told.
 
-        Done twice, it is as done once.
+        With `endings`, the interaction ends in that transaction too. Done twice, it is as done once.
 
         Returns:
-            False when a newer call has begun, or the interaction has ended: then nothing was written.
+            None when a newer call has begun, or the interaction has ended: then nothing was written.
         """
         usage = (completion.usage or Usage()).model_dump() | {"estimated_cost_usd": estimated_cost_usd}
+        answer = FinishedText(ordinal, completion.content, completion.finish_reason, completion.tool_calls)
         async with self._database.write() as connection:
+            await hold_session_of(connection, interaction_id)
             await hold_interactions(connection, interactions.c.interaction_id == interaction_id)
             closed = await _write_open(
                 connection,
@@ -167,20 +180,13 @@ class AttemptLedger:
                 **usage,
             )
             if closed is not None:
-                answer = {
-                    "interaction_id": interaction_id,
-                    "place": place,
-                    "ordinal": ordinal,
-                    "text": completion.content,
-                    "finish_reason": completion.finish_reason,
-                    "tool_calls": completion.tool_calls,
-                }
-                await connection.execute(_KEEP, answer)
+                await connection.execute(_KEEP, {"interaction_id": interaction_id, "place": place, **asdict(answer)})
                 await forget(connection, closed.provider, closed.model)
                 await append(connection, *told)
-                return True
-            kept = await read_finished_text(connection, interaction_id, place)
-            return kept is not None and kept.ordinal == ordinal
+            elif await read_finished_text(connection, interaction_id, place) != answer:
+                return None
+            ended = await endings.end_answered(connection, interaction_id, place, answer) if endings else None
+            return KeptAnswer(answer, ended)
 
     async def fail(
         self,

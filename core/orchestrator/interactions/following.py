@@ -77,8 +77,8 @@ class ReplyFollower:
                 await connection.execute(update(interactions).where(*still_open).values(watched=True))
         return True
 
-    async def has_ended(self, interaction_id: str) -> bool:
-        """Return whether an interaction has ended.
+    async def ended(self, interaction_id: str) -> InteractionView | None:
+        """Return an interaction that has ended; None where it has not.
 
         Raises:
             UnknownResourceError: there is none of that id.
@@ -86,7 +86,9 @@ class ReplyFollower:
         """
         async with self._read() as connection:
             row = (await connection.execute(_ENDED_AT, {"interaction_id": interaction_id})).one_or_none()
-        return known(row, interaction_id).ended_at is not None
+            if known(row, interaction_id).ended_at is None:
+                return None
+            return await read_view(connection, interaction_id)
 
     async def last_reset(self, interaction_id: str) -> int:
         """Return the number of the last event so far that tells to forget the text before it; 0 where none does.

@@ -2,6 +2,8 @@
 
 import logging
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.guards import reply_of
 from core.orchestrator.calls.ledger import AttemptLedger
@@ -19,6 +21,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, OrchestratorError, UnknownResourceError
 from core.orchestrator.events import EventBus, terminal_event_of
+from core.orchestrator.interactions.reader import find_held_row, known, read_request
 from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
@@ -68,7 +71,9 @@ class Results:
             StorageUnavailableError: the database did not answer.
         """
         try:
-            ended = await self._store.end(results.interaction_id, await self._ending(results))
+            ended = await self._store.ended(results.interaction_id)
+            if ended is None:
+                ended = await self._store.end(results.interaction_id, await self._ending(results))
         except UnknownResourceError:
             if await self._store.was_erased(results.interaction_id):
                 # It was erased while its start was under way: the run holds what was said, and is nobody's.
@@ -76,6 +81,23 @@ class Results:
             raise
         await self._tell(ended)
         return ended.view
+
+    async def end_answered(
+        self, connection: AsyncConnection, interaction_id: str, place: int, answer: FinishedText
+    ) -> InteractionView:
+        """End an interaction with the answer that the transaction keeps; return it as it is then.
+
+        Whoever waits in line is told by the last step of the workflow, which finds the end.
+        """
+        row = known(await find_held_row(connection, interaction_id), interaction_id)
+        ended = await self._store.end_within(
+            connection, row, self._answered(read_request(row), place, answer, row.agent)
+        )
+        return ended.view
+
+    def tell(self, view: InteractionView) -> None:
+        """Tell the subscribers of an end."""
+        self._events.publish(terminal_event_of(view))
 
     async def cancel(self, interaction_id: str) -> InteractionView | None:
         """Cancel an interaction as far as the store goes: one that has not begun ends at once, a call is told to stop.
@@ -95,7 +117,7 @@ class Results:
 
     async def _tell(self, ended: Ended) -> None:
         if ended.first:
-            self._events.publish(terminal_event_of(ended.view))
+            self.tell(ended.view)
         if ended.following is not None:
             await self._runs.free_place(workflow_id_of(ended.following))
         await self._reconciliation.begin_if_due(ended.view)
@@ -105,12 +127,7 @@ class Results:
         if results.answered_place is not None:
             finished = await self._ledger.finished_text(results.interaction_id, results.answered_place)
             if finished is not None:
-                return Ending(
-                    InteractionStatus.COMPLETED,
-                    reply=self._reply(request, finished, agent),
-                    answered_place=results.answered_place,
-                    tool_calls=finished.tool_calls,
-                )
+                return self._answered(request, results.answered_place, finished, agent)
         error = results.error or _LOST_ANSWER
         kept = await self._kept_part(results.interaction_id)
         if error.type is ErrorType.CANCELLED:
@@ -121,6 +138,12 @@ class Results:
             line = self._fallback_line(request.persona_id)
             return Ending(InteractionStatus.FAILED, reply=line, degraded=True, error=error)
         return Ending(InteractionStatus.FAILED, error=error)
+
+    def _answered(
+        self, request: InteractionRequest | CompletionRequest, place: int, finished: FinishedText, agent: str | None
+    ) -> Ending:
+        reply = self._reply(request, finished, agent)
+        return Ending(InteractionStatus.COMPLETED, reply, answered_place=place, tool_calls=finished.tool_calls)
 
     async def _kept_part(self, interaction_id: str) -> str | None:
         """Return the part of a reply that is to be kept, as the model wrote it: what it lacks cannot be styled."""

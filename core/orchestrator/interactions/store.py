@@ -30,7 +30,7 @@ from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import InteractionEvent
 from core.orchestrator.interactions.opener import InteractionOpener, put_prompt
 from core.orchestrator.interactions.places import open_turns_before
-from core.orchestrator.interactions.reader import find_held_row, known, read_view
+from core.orchestrator.interactions.reader import find_held_row, find_row, known, read_view, read_views
 from core.orchestrator.memory.chat_messages import reply_message
 from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.memory.rows import asked_number, reply_number, reply_row
@@ -176,6 +176,24 @@ class InteractionStore(InteractionOpener):
             await hold_session_of(connection, interaction_id)
             row = known(await find_held_row(connection, interaction_id), interaction_id)
             return await self._ended(connection, row, ending)
+
+    async def end_within(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
+        """Do what `end` does as part of a transaction that holds the session and the interaction, whose row this is."""
+        return await self._ended(connection, row, ending)
+
+    async def ended(self, interaction_id: str) -> Ended | None:
+        """Return how an interaction has ended; None where it has not.
+
+        Raises:
+            UnknownResourceError: it was never opened.
+        """
+        async with self._database.read() as connection:
+            row = known(await find_row(connection, interaction_id), interaction_id)
+            if not InteractionStatus(row.status).is_final:
+                return None
+            following = await _next_open_turn(connection, row) if row.turn is not None else None
+            [view] = await read_views(connection, [row])
+            return Ended(view, first=False, following=following)
 
     async def cancel(self, interaction_id: str) -> Ended | None:
         """Note that an interaction is to end. One that has not begun, or has ended, has nothing left to do.

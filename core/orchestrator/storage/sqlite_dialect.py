@@ -101,8 +101,7 @@ class InlineSqliteDialect(SQLiteDialect_pysqlite):
 
     @override
     def do_commit(self, dbapi_connection: Any) -> None:
-        if dbapi_connection.in_transaction:
-            self._patiently(lambda: self._in_thread(dbapi_connection.commit))
+        self._patiently(dbapi_connection.commit)
 
     @override
     def do_terminate(self, dbapi_connection: Any) -> None:

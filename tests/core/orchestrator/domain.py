@@ -8,7 +8,7 @@ from typing import Any
 
 from uuid6 import uuid7
 
-from core.orchestrator.calls.ledger import AttemptLedger, BegunCall, Timing
+from core.orchestrator.calls.ledger import AttemptLedger, BegunCall, KeptAnswer, Timing
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import InteractionRequest, Message, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import LLMProviderError, StorageUnavailableError
@@ -204,7 +204,7 @@ class FlakyLedger(AttemptLedger):
         if self.identified is not None:
             self.identified.set()
 
-    async def succeed(self, *args: Any, **kwargs: Any) -> bool:
+    async def succeed(self, *args: Any, **kwargs: Any) -> KeptAnswer | None:
         self._fail_if_away()
         kept = await super().succeed(*args, **kwargs)
         if self.lost_answers:

@@ -72,7 +72,7 @@ async def test_an_open_interaction_has_more_to_come(store: InteractionStore, fol
     assert not batch.last
     assert await follower.read(interaction_id, 1) == Batch([])
     assert await follower.read(interaction_id, 10**9) == Batch([])
-    assert not await follower.has_ended(interaction_id)
+    assert await follower.ended(interaction_id) is None
 
 
 async def test_a_reader_takes_a_few_events_at_a_time(
@@ -96,7 +96,7 @@ async def test_the_terminal_event_holds_the_interaction_as_it_is_read(
     reply = Reply()
     await take_all(follower, interaction_id, reply)
     assert reply.response == (await store.view(interaction_id)).model_dump(mode="json")
-    assert await follower.has_ended(interaction_id)
+    assert await follower.ended(interaction_id) == await store.view(interaction_id)
 
 
 async def test_after_the_end_nothing_is_left(
@@ -193,7 +193,7 @@ async def test_nobody_follows_what_does_not_exist(follower: ReplyFollower) -> No
     with pytest.raises(UnknownResourceError):
         await follower.read("nobody", 0)
     with pytest.raises(UnknownResourceError):
-        await follower.has_ended("nobody")
+        await follower.ended("nobody")
 
 
 async def watched(database: Database, interaction_id: str) -> bool:
