@@ -71,7 +71,11 @@ class Delivery:
         route = self._client.url.path
         key = None if self._key is None else IdempotencyKey(self._key, fingerprint(route, asked))
         return Opening(
-            watched=wishes.stream or wishes.background, key=key, strategy=strategy, key_name=self._asker.key_name
+            watched=wishes.stream or wishes.background,
+            key=key,
+            strategy=strategy,
+            key_name=self._asker.key_name,
+            is_new=True,
         )
 
     async def reply(self, opened: Opened, wishes: Wishes) -> InteractionView | Response:

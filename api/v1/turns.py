@@ -64,6 +64,7 @@ async def accept(service: InteractionService, wish: Wish, *asked: Any) -> Opened
         key=None if identity.idempotency_key is None else IdempotencyKey(identity.idempotency_key, digits),
         key_name=identity.key_name,
         said=said,
+        is_new=True,
         fingerprint=digits,
     )
     if wish.is_task:

@@ -27,7 +27,7 @@ from core.orchestrator.calls.stopping import Stop
 from core.orchestrator.calls.texts import FinishedText
 from core.orchestrator.calls.time_limit import TimeLimit
 from core.orchestrator.clock import Clock, utc_now
-from core.orchestrator.contracts import AfterOutput, CallFailure, CallModel, ModelAnswer
+from core.orchestrator.contracts import AfterOutput, Attempt, CallFailure, CallModel, ModelAnswer
 from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep, StorageUnavailableError
 from core.orchestrator.events import AttemptFailed, EventBus, InteractionEvent, TextReset
 from core.orchestrator.foreign import must_go_on
@@ -86,7 +86,6 @@ class ModelCaller:
         self._cooldowns = cooldowns
         self._cancellations = cancellations
         self._recorder = CallRecorder(ledger, estimate, endings)
-        self._endings = endings
         self._call_timeout = call_timeout
         self._max_wait = max_wait
         self._secrets = [secret for secret in secrets if len(secret) >= IDENTIFYING_LENGTH]
@@ -121,7 +120,8 @@ class ModelCaller:
                 request.interaction_id, request.call, self._clock(), request.skipped, continues=continues
             )
             if isinstance(begun, FinishedText):
-                return await self._answer(request)
+                attempts = await self._ledger.attempts(request.interaction_id, request.call.place)
+                return _answer(request, begun, attempts)
             if begun is None:
                 return FailedCall(_CANCELLED, None)
             self._publish(begun.told)
@@ -199,9 +199,8 @@ class ModelCaller:
             logger.warning("a newer call has begun; the answer of attempt %d is dropped", running.ordinal)
             return FailedCall(_SUPERSEDED, None)
         self._publish(told)
-        if kept.ended is not None and self._endings is not None:
-            self._endings.tell(kept.ended)
-        return await self._answer(running.request)
+        await kept.tell()
+        return _answer(running.request, kept.answer, kept.attempts)
 
     async def _failed(self, running: RunningCall, error: LLMProviderError) -> FailedCall:
         request = running.request
@@ -267,18 +266,15 @@ class ModelCaller:
         except StorageUnavailableError as away:
             logger.warning("that %s used up its tries could not be recorded: %s", request.call.model, away)
 
-    async def _answer(self, request: CallModel) -> ModelAnswer:
-        interaction_id, call = request.interaction_id, request.call
-        finished, attempts = await self._ledger.answer(interaction_id, call.place)
-        if finished is None:
-            raise StorageUnavailableError("the answer that was just kept cannot be found")
-        answering = next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal)
-        return ModelAnswer(
-            place=call.place,
-            text=finished.text,
-            model=answering.answered_model or call.model,
-            provider=call.provider,
-            finish_reason=finished.finish_reason,
-            usage=answering.usage,
-            attempts=attempts,
-        )
+
+def _answer(request: CallModel, finished: FinishedText, attempts: Sequence[Attempt]) -> ModelAnswer:
+    answering = next(attempt for attempt in attempts if attempt.ordinal == finished.ordinal)
+    return ModelAnswer(
+        place=request.call.place,
+        text=finished.text,
+        model=answering.answered_model or request.call.model,
+        provider=request.call.provider,
+        finish_reason=finished.finish_reason,
+        usage=answering.usage,
+        attempts=list(attempts),
+    )

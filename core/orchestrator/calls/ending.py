@@ -4,12 +4,15 @@ The workflow hears of an answer some milliseconds later, and its last step finds
 be lost between the two, nothing is missing: the answer and the end are there together, or neither is.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.texts import FinishedText
-from core.orchestrator.contracts import InteractionView
+
+Tell = Callable[[], Awaitable[None]]
+"""Tells those whom an end concerns; to be called when it is committed."""
 
 
 class Endings(Protocol):
@@ -17,8 +20,9 @@ class Endings(Protocol):
 
     async def end_answered(
         self, connection: AsyncConnection, interaction_id: str, place: int, answer: FinishedText
-    ) -> InteractionView:
-        """End an interaction with an answer that is kept in the same transaction; return how it ended."""
+    ) -> Tell:
+        """End an interaction with an answer that is kept in the same transaction."""
 
-    def tell(self, view: InteractionView) -> None:
-        """Tell of an end, once it is committed."""
+
+async def tell_nobody() -> None:
+    """Tell of no end: there is none."""

@@ -13,10 +13,10 @@ from sqlalchemy import Row, bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts
-from core.orchestrator.calls.ending import Endings
+from core.orchestrator.calls.ending import Endings, Tell, tell_nobody
 from core.orchestrator.calls.lost import LOST_CALL, LostCall, close_open_calls, lost_events
 from core.orchestrator.calls.texts import FinishedText, PartialText, keep_partial, read_finished_text, read_partial
-from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionView, PlannedCall, SkippedCall, Usage
+from core.orchestrator.contracts import Attempt, AttemptStatus, PlannedCall, SkippedCall, Usage
 from core.orchestrator.errors import LLMProviderError
 from core.orchestrator.events import AttemptStarted, InteractionEvent, TextDelta
 from core.orchestrator.models.cooldowns import forget
@@ -32,7 +32,9 @@ _OWNER = (
     .where(interactions.c.interaction_id == bindparam("interaction_id"))
     .with_for_update(key_share=True)
 )
-_LATEST = select(func.max(attempts.c.ordinal)).where(attempts.c.interaction_id == bindparam("interaction_id"))
+_BEFORE = select(attempts.c.ordinal, attempts.c.place, attempts.c.status).where(
+    attempts.c.interaction_id == bindparam("interaction_id")
+)
 _INSERT = insert(attempts)
 _KEEP = insert(completions)
 _IS_OPEN = (
@@ -71,8 +73,10 @@ class KeptAnswer:
     """An answer that is kept."""
 
     answer: FinishedText
-    ended: InteractionView | None = None
-    """The interaction, where it ended with the keeping."""
+    attempts: Sequence[Attempt]
+    """The calls that were made for its place of the plan, this one the last."""
+    tell: Tell = tell_nobody
+    """Tells of the interaction's end, where it ended with the keeping."""
 
 
 class AttemptLedger:
@@ -102,13 +106,15 @@ class AttemptLedger:
         async with self._database.write() as connection:
             this = {"interaction_id": interaction_id}
             owner = (await connection.execute(_OWNER, this)).one_or_none()
-            finished = await read_finished_text(connection, interaction_id, call.place)
-            if finished is not None:
-                return finished
+            before = (await connection.execute(_BEFORE, this)).all()
+            if any(one.place == call.place and one.status == AttemptStatus.SUCCEEDED for one in before):
+                return await read_finished_text(connection, interaction_id, call.place)
             if owner is None or owner.ended_at is not None or owner.cancelling is not None:
                 return None
-            lost = await close_open_calls(connection, interaction_id, LOST_CALL, watched=owner.watched)
-            ordinal = (await connection.scalar(_LATEST, this) or 0) + 1
+            lost: Sequence[LostCall] = ()
+            if any(one.status is None for one in before):
+                lost = await close_open_calls(connection, interaction_id, LOST_CALL, watched=owner.watched)
+            ordinal = max((one.ordinal for one in before), default=0) + 1
             common = {
                 "interaction_id": interaction_id,
                 "user_id": owner.user_id,
@@ -116,7 +122,10 @@ class AttemptLedger:
                 "day": now.astimezone(UTC).date().isoformat(),
                 "started_at": now,
             }
-            for one in await _untold(connection, interaction_id, skipped):
+            told_of = {one.place for one in before if one.status == AttemptStatus.SKIPPED}
+            for one in skipped:
+                if one.call.place in told_of:
+                    continue  # a call that is retried brings them again
                 await connection.execute(_INSERT, {**common, "ordinal": ordinal, **_skipped_columns(one)})
                 ordinal += 1
             asked = {"place": call.place, "provider": call.provider, "model": call.model, "billable": True}
@@ -185,8 +194,10 @@ class AttemptLedger:
                 await append(connection, *told)
             elif await read_finished_text(connection, interaction_id, place) != answer:
                 return None
-            ended = await endings.end_answered(connection, interaction_id, place, answer) if endings else None
-            return KeptAnswer(answer, ended)
+            calls = await read_attempts(connection, interaction_id, place)
+            if endings is None:
+                return KeptAnswer(answer, calls)
+            return KeptAnswer(answer, calls, await endings.end_answered(connection, interaction_id, place, answer))
 
     async def fail(
         self,
@@ -239,12 +250,6 @@ class AttemptLedger:
         async with self._database.read() as connection:
             return await read_attempts(connection, interaction_id, place)
 
-    async def answer(self, interaction_id: str, place: int) -> tuple[FinishedText | None, list[Attempt]]:
-        """Return the answer kept for a place of the plan, or None, and the ended calls that were made for it."""
-        async with self._database.read() as connection:
-            finished = await read_finished_text(connection, interaction_id, place)
-            return finished, await read_attempts(connection, interaction_id, place)
-
     async def finished_text(self, interaction_id: str, place: int) -> FinishedText | None:
         """Return the answer kept for a place of the plan, or None."""
         async with self._database.read() as connection:
@@ -262,19 +267,6 @@ class AttemptLedger:
                 select(func.min(completions.c.place)).where(completions.c.interaction_id == interaction_id)
             )
         return place
-
-
-async def _untold(
-    connection: AsyncConnection, interaction_id: str, skipped: Sequence[SkippedCall]
-) -> Sequence[SkippedCall]:
-    """Return those who were passed over and have no row that says so: a call that is retried brings them again."""
-    if not skipped:
-        return ()
-    query = select(attempts.c.place).where(
-        attempts.c.interaction_id == interaction_id, attempts.c.status == AttemptStatus.SKIPPED
-    )
-    told = set(await connection.scalars(query))
-    return [one for one in skipped if one.call.place not in told]
 
 
 def _skipped_columns(skipped: SkippedCall) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import InteractionStatus, InteractionView
 from core.orchestrator.events import TERMINAL_TYPES, InteractionEvent, TextReset, terminal_event_of
-from core.orchestrator.interactions.reader import find_row, known, read_view
+from core.orchestrator.interactions.reader import find_row, known, read_view, read_views
 from core.orchestrator.replies.log import (
     NUMBERS_LEFT_FREE,
     LoggedEvent,
@@ -30,7 +30,6 @@ from core.orchestrator.storage.tables import WAKE, interactions, reply_events
 
 _BATCH = 100
 _AT_ONCE = 4
-_ENDED_AT = select(interactions.c.ended_at).where(interactions.c.interaction_id == bindparam("interaction_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +84,11 @@ class ReplyFollower:
             StorageUnavailableError: the database did not answer.
         """
         async with self._read() as connection:
-            row = (await connection.execute(_ENDED_AT, {"interaction_id": interaction_id})).one_or_none()
-            if known(row, interaction_id).ended_at is None:
+            row = known(await find_row(connection, interaction_id), interaction_id)
+            if row.ended_at is None:
                 return None
-            return await read_view(connection, interaction_id)
+            [view] = await read_views(connection, [row])
+            return view
 
     async def last_reset(self, interaction_id: str) -> int:
         """Return the number of the last event so far that tells to forget the text before it; 0 where none does.

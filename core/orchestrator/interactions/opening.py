@@ -30,6 +30,8 @@ class Opening:
     """Of the API key that it was asked for with; None where keys are not asked for."""
     said: Said | None = None
     """What was said beyond the message itself; None: nothing."""
+    is_new: bool = False
+    """Its id was made for it just now: there can be no interaction of that id, nor have been one."""
     fingerprint: str | None = None
     """Of what was asked, where no key came with it: a client that says it asks again is known by that."""
 

@@ -32,16 +32,18 @@ async def opened_before(
         IdempotencyConflictError: the key came with another request before.
         UnknownResourceError: the interaction was erased.
     """
-    names = [f"interaction:{request.interaction_id}"]
+    names = [] if opening.is_new else [f"interaction:{request.interaction_id}"]
     if opening.key is not None:
         names.append(f"key:{request.user_id}:{opening.key.key}")
     elif opening.fingerprint is not None:
         names.append(f"same:{request.user_id}:{opening.fingerprint}")
-    await hold(connection, *names)
-    if await find_row(connection, request.interaction_id) is not None:
-        return Opened(request)
-    if (await connection.execute(_ERASED, {"interaction_id": request.interaction_id})).one_or_none() is not None:
-        raise UnknownResourceError("interaction", request.interaction_id)
+    if names:
+        await hold(connection, *names)
+    if not opening.is_new:
+        if await find_row(connection, request.interaction_id) is not None:
+            return Opened(request)
+        if (await connection.execute(_ERASED, {"interaction_id": request.interaction_id})).one_or_none() is not None:
+            raise UnknownResourceError("interaction", request.interaction_id)
     row: Row[Any] | None = None
     if opening.key is not None:
         named = {"user_id": request.user_id, "key": opening.key.key}

@@ -1,11 +1,13 @@
 """The end of an interaction: the reply as the user sees it, or the persona's own words when there is none."""
 
 import logging
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.guards import reply_of
+from core.orchestrator.calls.ending import Tell
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.calls.texts import FinishedText
@@ -80,24 +82,18 @@ class Results:
                 await self._runs.delete(workflow_id_of(results.interaction_id))
             raise
         await self._tell(ended)
+        await self._reconciliation.begin_if_due(ended.view)
         return ended.view
 
     async def end_answered(
         self, connection: AsyncConnection, interaction_id: str, place: int, answer: FinishedText
-    ) -> InteractionView:
-        """End an interaction with the answer that the transaction keeps; return it as it is then.
-
-        Whoever waits in line is told by the last step of the workflow, which finds the end.
-        """
+    ) -> Tell:
+        """End an interaction with the answer that the transaction keeps; what it returns tells of that."""
         row = known(await find_held_row(connection, interaction_id), interaction_id)
         ended = await self._store.end_within(
             connection, row, self._answered(read_request(row), place, answer, row.agent)
         )
-        return ended.view
-
-    def tell(self, view: InteractionView) -> None:
-        """Tell the subscribers of an end."""
-        self._events.publish(terminal_event_of(view))
+        return partial(self._tell, ended)
 
     async def cancel(self, interaction_id: str) -> InteractionView | None:
         """Cancel an interaction as far as the store goes: one that has not begun ends at once, a call is told to stop.
@@ -113,14 +109,14 @@ class Results:
         if ended is None:
             return None
         await self._tell(ended)
+        await self._reconciliation.begin_if_due(ended.view)
         return ended.view
 
     async def _tell(self, ended: Ended) -> None:
         if ended.first:
-            self.tell(ended.view)
+            self._events.publish(terminal_event_of(ended.view))
         if ended.following is not None:
             await self._runs.free_place(workflow_id_of(ended.following))
-        await self._reconciliation.begin_if_due(ended.view)
 
     async def _ending(self, results: StoreResults) -> Ending:
         request, agent = await self._store.asked(results.interaction_id)

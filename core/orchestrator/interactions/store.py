@@ -79,8 +79,8 @@ class Ended:
     view: InteractionView
     first: bool
     """It ended just now; False: it had ended before, and not necessarily so."""
-    following: str | None
-    """The next turn of the session that has not ended: it may be waiting for this one."""
+    following: str | None = None
+    """The next turn of the session that had not ended when this one did: it may be waiting for it."""
 
 
 class Abandonment(Enum):
@@ -175,14 +175,12 @@ class InteractionStore(InteractionOpener):
         async with self._database.write() as connection:
             await hold_session_of(connection, interaction_id)
             row = known(await find_held_row(connection, interaction_id), interaction_id)
-            return await self._ended(connection, row, ending)
-
-    async def end_within(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
-        """Do what `end` does as part of a transaction that holds the session and the interaction, whose row this is."""
-        return await self._ended(connection, row, ending)
+            return await self.end_within(connection, row, ending)
 
     async def ended(self, interaction_id: str) -> Ended | None:
         """Return how an interaction has ended; None where it has not.
+
+        Of the next turn nothing is said: whoever ended this one has told it, and one that came since waits for nobody.
 
         Raises:
             UnknownResourceError: it was never opened.
@@ -191,9 +189,8 @@ class InteractionStore(InteractionOpener):
             row = known(await find_row(connection, interaction_id), interaction_id)
             if not InteractionStatus(row.status).is_final:
                 return None
-            following = await _next_open_turn(connection, row) if row.turn is not None else None
             [view] = await read_views(connection, [row])
-            return Ended(view, first=False, following=following)
+            return Ended(view, first=False)
 
     async def cancel(self, interaction_id: str) -> Ended | None:
         """Note that an interaction is to end. One that has not begun, or has ended, has nothing left to do.
@@ -210,16 +207,18 @@ class InteractionStore(InteractionOpener):
             if row.status == InteractionStatus.IN_PROGRESS:
                 await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
                 return None
-            return await self._ended(connection, row, Ending(InteractionStatus.CANCELLED, error=CANCELLED))
+            return await self.end_within(connection, row, Ending(InteractionStatus.CANCELLED, error=CANCELLED))
 
-    async def _ended(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
+    async def end_within(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
+        """Do what `end` does as part of a transaction that holds the session and the interaction, whose row this is."""
         first = not InteractionStatus(row.status).is_final
         if first:
             await self._end(connection, row, ending)
-        following = await _next_open_turn(connection, row) if row.turn is not None else None
         view = await read_view(connection, row.interaction_id)
+        following = None
         if first:
             await append_end(connection, view, watched=row.watched)
+            following = await _next_open_turn(connection, row) if row.turn is not None else None
         return Ended(view, first, following)
 
     async def abandon(self, interaction_id: str, offered_at: datetime) -> Abandonment:
@@ -249,9 +248,12 @@ class InteractionStore(InteractionOpener):
     async def _end(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> None:
         now = self._clock()
         ending = _as_wanted(ending, row.cancelling)
-        # A call cut off by the deadline, or by the end of its worker, may have nobody left to close it.
-        if await close_open_calls(connection, row.interaction_id, ending.error or LOST_CALL, watched=row.watched):
-            await append_wake(connection, row.interaction_id)  # should one of them still run, it is to stop
+        # A call cut off by the deadline, or by the end of its worker, may have nobody left to close it. One that has
+        # answered has closed the others when it began.
+        if ending.answered_place is None:
+            why = ending.error or LOST_CALL
+            if await close_open_calls(connection, row.interaction_id, why, watched=row.watched):
+                await append_wake(connection, row.interaction_id)  # should one of them still run, it is to stop
         if row.cancelling == Cancelling.ROLLBACK:
             await _forget_messages(connection, row)
         elif ending.status is InteractionStatus.CANCELLED:
