@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fix lock clean
+.PHONY: help install run test check bench bench-peers fix lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/installed ## set up .venv with what the service needs
 
@@ -30,15 +30,22 @@ fix: .venv/installed-dev ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: .venv/installed-bench ## measure speed beside plainer ways to build it; QUICK=1: the main ratios, in two minutes
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+bench-peers: .venv/installed-bench .venv-peers/installed ## the same, beside the LiteLLM proxy too
+	@$(BIN)/python -m bench --peers $(if $(QUICK),--quick) $(ARGS)
+
 lock: .venv/installed-dev ## choose the newest versions that pyproject.toml allows and lock them
 	$(BIN)/pip install --quiet pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade $(LOCK) --build-deps-for=editable --output-file=requirements.lock pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra=bench --constraint=requirements-dev.lock --output-file=requirements-bench.lock pyproject.toml
 
 LOCK := --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options
 
 clean: ## remove .venv and caches; conversations in .orchestrator stay
-	rm -rf .venv tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	rm -rf .venv .venv-peers tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -55,6 +62,18 @@ clean: ## remove .venv and caches; conversations in .orchestrator stay
 .venv/installed-dev: requirements-dev.lock .venv/installed
 	@echo "installing what tests and checks need (once)"
 	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --requirement requirements-dev.lock
+	@touch $@
+
+.venv/installed-bench: requirements-bench.lock .venv/installed
+	@echo "installing what the bench draws with (once)"
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --requirement requirements-bench.lock
+	@touch $@
+
+# What the service is compared with has dependencies of its own, which are none of ours.
+.venv-peers/installed: bench/peers.txt | .venv/bin/python
+	@echo "making .venv-peers (once)"
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --disable-pip-version-check --progress-bar on --requirement bench/peers.txt
 	@touch $@
 
 # Clients of ours that are written in JavaScript: without npm, or without a network, their tests are skipped and say so.

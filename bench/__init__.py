@@ -1,1 +1,1 @@
-"""Load: how much one machine carries, and what happens beyond. Nothing of the service imports this."""
+"""Load and speed: how much one machine carries, and what an interaction costs. Nothing of the service imports this."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-_MEBIBYTE = 1024 * 1024
+MEBIBYTE = 1024 * 1024
 _FLAT_PART = 0.05
 _FLAT_MEBIBYTES = 10
 
@@ -64,7 +64,7 @@ class Sampler:
         self.machine: list[float] = []
         """Per cent of one core that the whole machine was busy with, whoever's work it was."""
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._spent = {name: _processor_seconds(process) for name, process in self._processes.items()}
+        self._spent = {name: processor_seconds(process) for name, process in self._processes.items()}
         psutil.cpu_percent()  # counts from here
         self._began = self._last = time.monotonic()
 
@@ -79,19 +79,20 @@ class Sampler:
         now = time.monotonic()
         self.machine.append(psutil.cpu_percent() * (psutil.cpu_count() or 1))
         for name, process in self._processes.items():
-            spent, memory = _processor_seconds(process), _memory(process)
+            spent, memory = processor_seconds(process), memory_of(process)
             if not memory:  # it has ended
                 continue
             samples = self.samples[name]
             samples.at.append(now - self._began)
-            samples.memory.append(memory / _MEBIBYTE)
+            samples.memory.append(memory / MEBIBYTE)
             samples.processor.append(100 * max(0.0, spent - self._spent[name]) / (now - self._last))
             samples.spent += max(0.0, spent - self._spent[name])
             self._spent[name] = spent
         self._last = now
 
 
-def _family(process: psutil.Process) -> Sequence[psutil.Process]:
+def family(process: psutil.Process) -> Sequence[psutil.Process]:
+    """Return a process and all that it has started; of ourselves, nobody else."""
     if process.pid == os.getpid():  # all that runs is our child
         return [process]
     with suppress(psutil.NoSuchProcess):
@@ -99,18 +100,20 @@ def _family(process: psutil.Process) -> Sequence[psutil.Process]:
     return []
 
 
-def _processor_seconds(process: psutil.Process) -> float:
+def processor_seconds(process: psutil.Process) -> float:
+    """Return how long a core has worked for a process and its children."""
     total = 0.0
-    for one in _family(process):
+    for one in family(process):
         with suppress(psutil.NoSuchProcess):
             times = one.cpu_times()
             total += times.user + times.system
     return total
 
 
-def _memory(process: psutil.Process) -> int:
+def memory_of(process: psutil.Process) -> int:
+    """Return the bytes that a process and its children hold; of what processes share, each has its part."""
     total = 0
-    for one in _family(process):
+    for one in family(process):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             info = one.memory_full_info()
             total += getattr(info, "pss", info.rss)  # only Linux tells the former

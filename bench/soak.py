@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from rich.console import Console
@@ -29,6 +29,8 @@ from bench.upstream import seconds_between
 
 RESULTS = Path(__file__).with_name("results") / "soak.json"
 _OURS = ("api", "worker")
+
+Result = TypeVar("Result")
 
 
 async def soak(plan: Plan, *, seconds: float, talkers: int, every: float, out: Console) -> dict[str, Any]:
@@ -73,7 +75,7 @@ async def _hold_against_totals(machine: Machine, tally: Tally) -> None:
         tally.finds(f"{tally.replies} replies, {interactions} interactions, {calls} calls stored, {asked} calls made")
 
 
-async def _or_until_stopped(run: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+async def or_until_stopped(run: Coroutine[Any, Any, Result]) -> Result:
     """Return the result of a run; SIGINT and SIGTERM cancel it, and it cleans up."""
     task = asyncio.ensure_future(run)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -111,7 +113,7 @@ def main() -> int:
     seconds = 60 * chosen.minutes
     run = soak(plan, seconds=seconds, talkers=chosen.concurrent, every=chosen.every, out=out)
     try:
-        result = asyncio.run(_or_until_stopped(run))
+        result = asyncio.run(or_until_stopped(run))
     except asyncio.CancelledError:
         out.print("stopped")
         return 130

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from standin import StandIn
-from tests.harness import Process, System
+from tests.harness import Process, System, closed_run
 from tests.system.stories import (
     HELD,
     PLUGINS,
@@ -24,8 +25,8 @@ from tests.system.stories import (
     worker_calling,
 )
 
-IN_A_LOCAL_STEP = ("store_results", "end_kept", "load_memory", "build_prompt")
-WITH_THE_ANSWER = "answer_kept"
+IN_A_LOCAL_STEP = ("store_results", "load_memory", "build_prompt")
+WITH_THE_ANSWER = "end_kept"
 BY_ITSELF = (WITH_THE_ANSWER, *IN_A_LOCAL_STEP)
 FIRST_CALL, FOURTH_CALL = "first call", "fourth call"
 DURING_A_CALL = {FIRST_CALL: [], FOURTH_CALL: ["down", "down", "rate-limited"]}
@@ -40,15 +41,19 @@ class Story:
     reply: Json
     seconds: float
     """From the kill to the reply."""
+    ended_as: WorkflowExecutionStatus | None
+    """How its run closed."""
     calls: int
+    """To its model, by then."""
     messages: list[Json]
 
 
 class Machine:
     """A system that loses one worker after the other, each over an interaction of its own."""
 
-    def __init__(self, system: System, deaths: Path) -> None:
+    def __init__(self, system: System, temporal: Client, deaths: Path) -> None:
         self.system = system
+        self.temporal = temporal
         self.deaths = deaths
         self.workers: list[Process] = []
         self._requests: list[asyncio.Task[httpx.Response]] = []
@@ -81,8 +86,9 @@ class Machine:
     async def story(self, moment: str, killed_at: float, request: asyncio.Task[httpx.Response]) -> Story:
         reply = await answered(request)
         seconds = time.monotonic() - killed_at
+        run = await (await closed_run(self.temporal, reply["workflow_id"])).describe()
         calls = [call for call in self.system.standin.ledger.calls if call.model == f"test/{moment}"]
-        return Story(reply, seconds, len(calls), await transcript(self.system, moment))
+        return Story(reply, seconds, run.status, len(calls), await transcript(self.system, moment))
 
     async def stop(self) -> None:
         await self.system.stop()
@@ -107,7 +113,7 @@ async def stories(temporal_address: str, tmp_path_factory: pytest.TempPathFactor
     deaths.mkdir()
     async with StandIn() as standin:
         system = System(temporal_address, standin, directory, PLUGINS=f"{PLUGINS}.dying", DEATHS_DIR=str(deaths))
-        machine = Machine(system, deaths)
+        machine = Machine(system, await Client.connect(temporal_address), deaths)
         try:
             await system.start_api()
             await machine.grow(len(DURING_A_CALL) + 2)
@@ -140,9 +146,18 @@ def test_a_worker_killed_in_a_local_step_is_replaced_within_12_seconds(stories: 
     assert stories[moment].seconds < 12
 
 
-@pytest.mark.parametrize("moment", [WITH_THE_ANSWER, *DURING_A_CALL])
+@pytest.mark.parametrize("moment", DURING_A_CALL)
 def test_a_worker_killed_during_a_call_is_replaced_within_20_seconds(stories: dict[str, Story], moment: str) -> None:
     assert stories[moment].seconds < 20
+
+
+def test_nobody_waits_for_another_worker_once_the_end_is_kept(stories: dict[str, Story]) -> None:
+    assert stories[WITH_THE_ANSWER].seconds < 5, "as long as if another worker had to take over"
+
+
+@pytest.mark.parametrize("moment", EVERY_MOMENT)
+def test_the_run_is_completed_by_another_worker(stories: dict[str, Story], moment: str) -> None:
+    assert stories[moment].ended_as is WorkflowExecutionStatus.COMPLETED
 
 
 def test_a_call_lost_with_its_worker_is_told_and_made_again(stories: dict[str, Story]) -> None:

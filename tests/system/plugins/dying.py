@@ -3,14 +3,11 @@
 A moment is armed by a file of its name in DEATHS_DIR; the first process to take the file dies. The moments:
 
     load_memory, build_prompt, store_results   at the step's first use of the database
-    answer_kept                                the model's answer is in the store, Temporal has not heard of it
-    end_kept                                   the end is in the store, Temporal has not heard of it
+    end_kept                                   the answer and the end are in the store, Temporal has not heard of it
 """
 
 import os
 import signal
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, event
@@ -20,7 +17,6 @@ from core.orchestrator.events import InteractionEvent
 from core.orchestrator.extensions import subscribe
 
 _ARMED = Path(os.environ["DEATHS_DIR"])
-_DATABASE = Path(os.environ["DATA_DIR"]) / "orchestrator.db"
 
 
 def _die(moment: str) -> None:
@@ -31,22 +27,10 @@ def _die(moment: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _answer_is_kept(workflow_id: str) -> bool:
-    with closing(sqlite3.connect(_DATABASE)) as database:
-        query = "SELECT count(*) FROM completions WHERE 'interaction-' || interaction_id = ?"
-        return bool(database.execute(query, (workflow_id,)).fetchone()[0])
-
-
 @event.listens_for(Engine, "begin")
 def _at_a_transaction(connection: Connection) -> None:
-    if not activity.in_activity():
-        return
-    step = activity.info()
-    _die(step.activity_type)
-    if step.activity_type == "call_model" and (_ARMED / "answer_kept").exists():
-        assert step.workflow_id is not None
-        if _answer_is_kept(step.workflow_id):
-            _die("answer_kept")
+    if activity.in_activity():
+        _die(activity.info().activity_type)
 
 
 def _at_the_end(told: InteractionEvent) -> None:

@@ -1,0 +1,1 @@
+"""What the service is compared with: the same request answered in plainer ways, each a program of its own."""

@@ -1,0 +1,1 @@
+"""Speed: what an interaction costs, beside the same thing built in other ways."""
