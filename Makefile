@@ -64,7 +64,7 @@ clean: ## remove .venv and caches; conversations in .orchestrator stay
 	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --requirement requirements-dev.lock
 	@touch $@
 
-.venv/installed-bench: requirements-bench.lock .venv/installed
+.venv/installed-bench: requirements-bench.lock .venv/installed-dev
 	@echo "installing what the bench draws with (once)"
 	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --requirement requirements-bench.lock
 	@touch $@

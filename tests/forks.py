@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
-LOADED_LATE = ("aiosqlite", "uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.utils")
+LOADED_LATE = ("uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.utils")
 """What libraries import only when they are used."""
 
 

@@ -61,7 +61,7 @@ def configure_logging(level: str, secrets: Collection[str] = (), naming: Sequenc
     root.handlers = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
-    for noisy in ("aiosqlite", "alembic", "asyncio", "httpx", "sqlalchemy", "urllib3", "uvicorn"):
+    for noisy in ("alembic", "asyncio", "httpx", "sqlalchemy", "urllib3", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     # At its debug level the SDK writes whole payloads, messages and replies included.
     logging.getLogger("temporalio").setLevel(max(logging.INFO, root.level))

@@ -72,6 +72,9 @@ class Follower(Protocol):
             StorageUnavailableError: the database did not answer.
         """
 
+    def relax(self) -> None:
+        """Expect no other process to write: should one do so, it may be told a little later."""
+
     def rest(self) -> None:
         """Stop telling: nobody waits."""
 
@@ -108,6 +111,10 @@ class Changes:
                 del self._watches[topic]
             if not self._watches:
                 self._follower.rest()
+
+    def relax(self) -> None:
+        """Expect no other process to write: should one do so, its readers here are woken a little later."""
+        self._follower.relax()
 
     def tell(self, topics: Iterable[str]) -> None:
         """Wake those who wait for any of the topics."""

@@ -95,6 +95,8 @@ class Database:
             ConfigurationError: the schema is not that of this version.
             StorageUnavailableError: the database did not answer.
         """
+        if alone:
+            self.changes.relax()
         if alone or self._vendor.keeps_itself:
             await self.migrate()
             return

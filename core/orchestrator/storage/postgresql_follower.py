@@ -102,6 +102,9 @@ class PostgresqlFollower:
         if not self._listens:
             raise StorageUnavailableError("the database did not answer: other processes' writes are looked for")
 
+    def relax(self) -> None:
+        """Go on: to listen costs nothing while nothing is said."""
+
     def rest(self) -> None:
         """Go on: to listen costs nothing while nothing is said."""
 

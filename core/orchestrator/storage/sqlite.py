@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 from core.orchestrator.storage.changes import Changes
-from core.orchestrator.storage.sqlite_dialect import NAME, InlineSqliteDialect, to_write
+from core.orchestrator.storage.sqlite_dialect import NAME, InlineSqliteDialect, take
 from core.orchestrator.storage.sqlite_follower import SqliteFollower
 from core.orchestrator.storage.sqlite_purging import empty_log
 
@@ -60,14 +60,14 @@ class Sqlite:
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection that sees one consistent state."""
         async with _translated(), self.engine.connect() as connection:
-            to_write(connection, False)
+            take(connection, writes=False)
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection whose transaction has the database for itself: all writers are in one line."""
         async with _translated(), self._turn_to_write(), self.engine.connect() as connection:
-            to_write(connection, True)
+            take(connection, writes=True)
             yield connection
 
     def in_line(self, name: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG002

@@ -1,14 +1,15 @@
 """SQLAlchemy's dialect for SQLite, made asynchronous where something waits, and nowhere else.
 
 A statement that an index answers takes SQLite some microseconds. Handing it to a thread and being woken by it takes a
-hundred times as long, all of it processor time under Python's lock. So statements run where they are asked for, and
-three things do not: what waits for another process's lock tries again later, a commit that waits for the disk is
-awaited in a thread, and so is a statement that is said to take long.
+hundred times as long, most of it processor time under Python's lock. So statements run where they are asked for, and
+commits too: a writer that left the event loop for the disk would keep the next one out until the loop came back to it.
+What waits for another process's lock tries again later, and what is said to take long runs in a thread.
 """
 
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -22,8 +23,6 @@ from typing_extensions import override
 T = TypeVar("T")
 
 NAME = "sqlite+inline"
-LONG = "orchestrator_long"
-"""The execution option of a connection whose statements may take long."""
 
 _FIRST_PAUSE_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.02
@@ -45,7 +44,9 @@ class _Cursor(sqlite3.Cursor):
 
 class _Connection(sqlite3.Connection):
     writes = False
-    """Whether its next transaction is one that writes."""
+    """Its next transaction takes the lock that only one writer has, from the beginning."""
+    takes_long = False
+    """The statements of its transaction may take long."""
 
     @override
     def cursor(self, factory: Any = _Cursor) -> Any:
@@ -79,7 +80,7 @@ class InlineSqliteDialect(SQLiteDialect_pysqlite):
     def connect(self, *arguments: Any, **options: Any) -> Any:
         connection = super().connect(*arguments, **options)
         for pragma in PRAGMAS:
-            self._patiently(partial(connection.execute, f"PRAGMA {pragma}"))
+            self._patiently(connection, partial(connection.execute, f"PRAGMA {pragma}"))
         return connection
 
     @override
@@ -88,20 +89,15 @@ class InlineSqliteDialect(SQLiteDialect_pysqlite):
 
     @override
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-        if context is not None and context.execution_options.get(LONG):
-            self._patiently(lambda: self._in_thread(lambda: cursor.execute(statement, parameters)))
-            return
-        await_only(_at_once())  # SQLAlchemy takes a driver that never awaits for a mistake
-        self._patiently(lambda: cursor.execute(statement, parameters))
+        self._patiently(cursor.connection, partial(cursor.execute, statement, parameters))
 
     @override
     def do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-        await_only(_at_once())
-        self._patiently(lambda: cursor.executemany(statement, parameters))
+        self._patiently(cursor.connection, partial(cursor.executemany, statement, parameters))
 
     @override
     def do_commit(self, dbapi_connection: Any) -> None:
-        self._patiently(dbapi_connection.commit)
+        self._patiently(dbapi_connection, dbapi_connection.commit)
 
     @override
     def do_terminate(self, dbapi_connection: Any) -> None:
@@ -110,51 +106,62 @@ class InlineSqliteDialect(SQLiteDialect_pysqlite):
     @override
     def do_begin(self, dbapi_connection: Any) -> None:
         begin = "BEGIN IMMEDIATE" if dbapi_connection.writes else "BEGIN"
-        self._patiently(lambda: dbapi_connection.execute(begin))
+        self._patiently(dbapi_connection, partial(dbapi_connection.execute, begin))
 
-    def _in_thread(self, run: Callable[[], T]) -> T:
-        """Run what waits for the disk; a task that is cancelled meanwhile leaves no connection in use behind."""
-        return await_only(_to_its_end(asyncio.get_running_loop().run_in_executor(None, run)))
-
-    def _patiently(self, run: Callable[[], T]) -> T:
+    def _patiently(self, connection: _Connection, run: Callable[[], T]) -> T:
         """Run what another process's lock may keep from running. SQLite would wait for it too, but with our thread."""
         pause, deadline = _FIRST_PAUSE_SECONDS, 0.0
         while True:
             try:
+                if connection.takes_long:
+                    return await_only(_in_thread(connection, run))
+                await_only(_at_once())  # SQLAlchemy takes a driver that never awaits for a mistake
                 return run()
             except sqlite3.OperationalError as error:
                 now = asyncio.get_running_loop().time()
                 deadline = deadline or now + self.wait_seconds
-                if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or now + pause > deadline:
+                if _code(error) != sqlite3.SQLITE_BUSY or now + pause > deadline:
                     raise
             await_only(asyncio.sleep(pause))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def take(connection: AsyncConnection, *, writes: bool) -> None:
+    """Say of a connection what its next transaction is."""
+    driver = _driver(connection)
+    driver.writes, driver.takes_long = writes, False
+
+
+def takes_long(connection: AsyncConnection) -> None:
+    """Say of an open transaction that its statements may take long; only SQLite need know."""
+    if connection.dialect.name == "sqlite":
+        _driver(connection).takes_long = True
+
+
+def _driver(connection: AsyncConnection) -> _Connection:
+    return cast("_Connection", connection.sync_connection.connection.dbapi_connection)  # type: ignore[union-attr]
 
 
 async def _at_once() -> None:
     pass
 
 
-async def _to_its_end(future: "asyncio.Future[T]") -> T:
+async def _in_thread(connection: _Connection, run: Callable[[], T]) -> T:
+    """Run a statement in a thread. Should its task be cancelled, the connection is in use no longer than it has to."""
+    running = asyncio.get_running_loop().run_in_executor(None, run)
     try:
-        return await asyncio.shield(future)
+        return await asyncio.shield(running)
     except asyncio.CancelledError:
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError:
-                continue
+        connection.interrupt()
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        running.exception()  # that it was interrupted is known
         raise
 
 
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
-
-
-def to_write(connection: AsyncConnection, writes: bool) -> None:
-    """Say of a connection whether its next transaction takes the lock that only one writer has, from the beginning."""
-    driver = connection.sync_connection.connection.dbapi_connection  # type: ignore[union-attr] # it is connected
-    cast("_Connection", driver).writes = writes
 
 
 registry.register("sqlite.inline", __name__, InlineSqliteDialect.__name__)

@@ -21,6 +21,7 @@ from core.orchestrator.storage.tables import WAKE
 logger = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 0.01
+_RELAXED_SECONDS = 0.1
 _LINGER_SECONDS = 10
 """Whoever waited is likely to wait again soon, and beginning to follow takes a moment."""
 _AFTER_TROUBLE_SECONDS = 1
@@ -35,6 +36,7 @@ class SqliteFollower:
         self._path = path
         self._tell = tell
         self._wait_seconds = wait_seconds
+        self._every_seconds = _EVERY_SECONDS
         self._thread: threading.Thread | None = None
         self._position: int | None = None
         """How far the log has been told; None: nobody waits."""
@@ -66,6 +68,10 @@ class SqliteFollower:
             await asyncio.wait_for(asyncio.shield(starting), self._wait_seconds)
         except TimeoutError:
             raise StorageUnavailableError("the database did not answer") from None
+
+    def relax(self) -> None:
+        """Look less often: this process's own commits are told without it."""
+        self._every_seconds = _RELAXED_SECONDS
 
     def rest(self) -> None:
         """Stop telling after a while."""
@@ -103,7 +109,7 @@ class SqliteFollower:
             if now != version:
                 version = now
                 self._position = self._tell_after(database, self._position)
-            time.sleep(_EVERY_SECONDS)
+            time.sleep(self._every_seconds)
         self._position = None
 
     def _tell_after(self, database: sqlite3.Connection, position: int) -> int:

@@ -80,6 +80,19 @@ async def test_a_commit_of_another_process_wakes_those_who_wait_for_it_and_nobod
         assert not await watch.changed(0)
 
 
+async def test_a_process_that_expects_to_be_alone_hears_others_all_the_same(
+    place: Path | str, elsewhere: Database, store: InteractionStore
+) -> None:
+    alone = open_database(place)
+    await alone.prepare(alone=True)
+    interaction_id = await opened(store)
+    async with alone.changes.watch(reply_topic(interaction_id)) as watch:
+        async with elsewhere.write() as connection:
+            await append(connection, delta(interaction_id, "Hi"))
+        assert await watch.changed(SOON)
+    await alone.close()
+
+
 async def test_another_process_is_heard_within_fifty_milliseconds(
     database: Database, elsewhere: Database, store: InteractionStore
 ) -> None:

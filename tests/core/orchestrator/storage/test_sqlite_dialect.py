@@ -1,0 +1,100 @@
+"""SQLite on the event loop: what may take long leaves it, and what waits for others' locks does."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, text
+
+from core.orchestrator.storage.database import Database, open_database
+from core.orchestrator.storage.sqlite_dialect import takes_long
+from core.orchestrator.storage.tables import sessions
+from tests.core.orchestrator.storage.rows import count_sessions, session_row
+
+LONG = text(
+    "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :most) "
+    "SELECT count(*) FROM numbers"
+)
+FOR_EVER = 10**12
+
+
+@pytest.fixture
+async def database(database_path: Path) -> AsyncIterator[Database]:
+    database = open_database(database_path, connections=2, wait=timedelta(seconds=10))
+    yield database
+    await database.close()
+
+
+async def test_a_statement_that_takes_long_keeps_nobody_else_waiting(database: Database) -> None:
+    ended: list[str] = []
+
+    async def count_long() -> None:
+        async with database.read() as connection:
+            takes_long(connection)
+            await connection.execute(LONG, {"most": 1_000_000})
+        ended.append("long")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(count_long())
+        await asyncio.sleep(0)  # it has begun
+        await count_sessions(database)
+        ended.append("short")
+    assert ended == ["short", "long"]
+
+
+async def test_a_long_statement_that_nobody_waits_for_any_more_is_broken_off(database: Database) -> None:
+    async def count_for_ever() -> None:
+        async with database.read() as connection:
+            takes_long(connection)
+            await connection.execute(LONG, {"most": FOR_EVER})
+
+    for _ in range(3):  # more often than there are connections
+        counting = asyncio.create_task(count_for_ever())
+        await asyncio.sleep(0.05)
+        counting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(counting, 5)
+    assert await count_sessions(database) == 0
+
+
+async def test_a_connection_is_long_for_one_transaction_alone(database: Database) -> None:
+    threads: list[int] = []
+
+    async with database.write() as connection:
+        takes_long(connection)
+        await connection.execute(insert(sessions).values(session_row("s1")))
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        driver.create_function("thread", 0, lambda: threads.append(threading.get_ident()) or 1)
+        await connection.execute(text("SELECT thread()"))
+    async with database.write() as connection:
+        assert (await connection.get_raw_connection()).driver_connection is driver
+        await connection.execute(text("SELECT thread()"))
+    there, here = threads
+    assert there != threading.get_ident()
+    assert here == threading.get_ident()
+
+
+async def test_a_writer_that_waits_for_another_process_lets_others_read(
+    database: Database, database_path: Path
+) -> None:
+    with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        async def write() -> None:
+            async with database.write() as connection:
+                await connection.execute(insert(sessions).values(session_row("s1")))
+
+        writing = asyncio.create_task(write())
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            assert await count_sessions(database) == 0
+        assert not writing.done()
+        other.execute("COMMIT")
+        await asyncio.wait_for(writing, 5)
+    assert await count_sessions(database) == 1
