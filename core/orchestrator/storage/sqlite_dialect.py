@@ -78,7 +78,7 @@ class InlineSqliteDialect(SQLiteDialect_pysqlite):
 
     @override
     def connect(self, *arguments: Any, **options: Any) -> Any:
-        connection = super().connect(*arguments, **options)
+        connection = cast("_Connection", super().connect(*arguments, **options))
         for pragma in PRAGMAS:
             self._patiently(connection, partial(connection.execute, f"PRAGMA {pragma}"))
         return connection
