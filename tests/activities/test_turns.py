@@ -127,15 +127,14 @@ def _request(name: str) -> InteractionRequest:
 
 async def test_a_turn_that_the_store_lacks_is_opened_again_from_the_input(scene: Scene) -> None:
     assert await scene.begin("first") == NOTHING_SAID_YET
-    assert (await scene.store.view("first")).status is InteractionStatus.IN_PROGRESS
+    assert (await scene.store.view("first")).status is InteractionStatus.QUEUED
 
 
-async def test_what_has_no_session_begins_at_once_and_remembers_nothing(scene: Scene) -> None:
+async def test_what_has_no_session_waits_for_nobody_and_remembers_nothing(scene: Scene) -> None:
     for name in ("first", "second"):
         asked = _request(name).model_copy(update={"session_id": None, "has_input": True})
         window = await ActivityEnvironment().run(scene.load.load_memory, asked)
         assert (window.waiting_on, window.messages, window.budget) == (None, 0, 0)
-        assert (await scene.store.view(name)).status is InteractionStatus.IN_PROGRESS
 
 
 async def test_a_turn_waits_for_an_earlier_one_that_runs(scene: Scene) -> None:

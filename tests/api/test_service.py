@@ -20,7 +20,7 @@ from core.orchestrator.errors import SessionBusyError, UnknownResourceError, Wor
 from core.orchestrator.interactions.opening import IdempotencyKey, Opening
 from core.orchestrator.runs import RunState
 from tests.api.house import DONE, NOW, House
-from tests.core.orchestrator.domain import request
+from tests.core.orchestrator.domain import PROMPT, request
 
 # --- waiting ---
 
@@ -129,7 +129,7 @@ async def test_only_the_first_of_equal_requests_is_told_of_and_only_a_queued_one
     assert (first.replayed, second.replayed) == (False, True)
     assert second.request == first.request
     assert house.runs.started == [interaction_id] * 2
-    await house.application.store.take_place(interaction_id, 0)
+    await house.application.store.save_prompt(interaction_id, PROMPT, {})
     third = await service.accept(request(), opening)
     assert third.status is InteractionStatus.IN_PROGRESS
     assert house.runs.started == [interaction_id] * 2
@@ -181,7 +181,7 @@ async def test_cancelling_ends_with_the_interaction_or_with_patience(house: Hous
 
 async def test_without_temporal_what_has_not_begun_is_cancelled_and_what_has_is_told_to_stop(house: House) -> None:
     queued, running = await house.opened(), await house.opened()
-    await house.application.store.take_place(running, 0)
+    await house.application.store.save_prompt(running, PROMPT, {})
     house.runs.away = True
     assert (await house.service().cancel(queued)).status is InteractionStatus.CANCELLED
     assert (await house.service().cancel(running)).status is InteractionStatus.IN_PROGRESS

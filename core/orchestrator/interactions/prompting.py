@@ -93,7 +93,7 @@ class PromptBuilder:
         plan = await self._planner.plan(request, persona)
         tokens = sum(map(tokens_of, messages))
         in_progress = _in_progress(request.interaction_id, plan, choice)
-        await self._store.save_prompt(
+        begun = await self._store.save_prompt(
             request.interaction_id,
             prompt,
             {
@@ -109,6 +109,8 @@ class PromptBuilder:
             agent=choice.name,
             told=[in_progress],
         )
+        if not begun:
+            return PromptPlan(limits=self._limits)
         self._events.publish(in_progress)
         return self._result(plan, tokens, choice, persona)
 
@@ -119,14 +121,13 @@ class PromptBuilder:
         return with_answered_calls(history, said.new if said else ())
 
     async def _build_completion(self, request: CompletionRequest) -> PromptPlan:
-        if not await self._store.begin_completion(request.interaction_id):
-            return PromptPlan(limits=self._limits)
         prompt = await self._store.prompt(request.interaction_id)
         plan = await self._planner.plan(request)
         tokens = sum(map(tokens_of, prompt.messages))
         in_progress = _in_progress(request.interaction_id, plan)
         explanation = {"budget": {"total": tokens}, "plan": _explain_plan(plan)}
-        await self._store.save_prompt(request.interaction_id, prompt, explanation, told=[in_progress])
+        if not await self._store.save_prompt(request.interaction_id, prompt, explanation, told=[in_progress]):
+            return PromptPlan(limits=self._limits)
         self._events.publish(in_progress)
         return self._result(plan, tokens)
 

@@ -42,7 +42,9 @@ CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="the interaction w
 _NO_WORKFLOW = InteractionError(type=ErrorType.UNAVAILABLE, detail="the interaction has no workflow")
 
 _UPDATE = update(interactions).where(interactions.c.interaction_id == bindparam("of"))
-_UPDATE_AND_TELL = _UPDATE.returning(interactions.c.watched)
+_BEGIN = _UPDATE.where(interactions.c.ended_at.is_(None), interactions.c.cancelling.is_(None)).returning(
+    interactions.c.watched
+)
 _REPLY = insert(messages)
 _NEXT_OPEN = (
     select(interactions.c.interaction_id)
@@ -100,9 +102,9 @@ class InteractionStore(InteractionOpener):
     # --- running ---
 
     async def take_place(self, interaction_id: str, memory_token_budget: int) -> MemoryWindow:
-        """Begin a turn if every earlier one of its session has ended, and choose what it may remember.
+        """Choose what a turn may remember if every earlier one of its session has ended: none of them changes any more.
 
-        A turn without a session waits for nobody and remembers nothing.
+        A turn without a session waits for nobody and remembers nothing. It begins with its prompt: see `save_prompt`.
 
         Returns:
             What to remember; with `waiting_on` set, the turn that comes first; with `ended`, all that is left is to
@@ -111,34 +113,16 @@ class InteractionStore(InteractionOpener):
         Raises:
             UnknownResourceError: the turn was never opened.
         """
-        async with self._database.write() as connection:
-            row = known(await find_held_row(connection, interaction_id), interaction_id)
+        async with self._database.read() as connection:
+            row = known(await find_row(connection, interaction_id), interaction_id)
             if InteractionStatus(row.status).is_final or row.cancelling is not None:
                 return MemoryWindow(ended=True)
             if row.session_id is None:
-                await _begin(connection, interaction_id)
                 return MemoryWindow()
             earlier = await open_turns_before(connection, row.session_id, row.turn)
             if earlier:
                 return MemoryWindow(waiting_on=earlier[0], ahead=len(earlier))
-            await _begin(connection, interaction_id)
             return await select_window(connection, row.session_id, asked_number(row.turn), memory_token_budget)
-
-    async def begin_completion(self, interaction_id: str) -> bool:
-        """Mark a bare completion as running.
-
-        Returns:
-            False when it has ended already, or is to end.
-
-        Raises:
-            UnknownResourceError: it was never opened.
-        """
-        async with self._database.write() as connection:
-            row = known(await find_held_row(connection, interaction_id), interaction_id)
-            if InteractionStatus(row.status).is_final or row.cancelling is not None:
-                return False
-            await _begin(connection, interaction_id)
-            return True
 
     async def save_prompt(
         self,
@@ -150,19 +134,26 @@ class InteractionStore(InteractionOpener):
         persona_version: str | None = None,
         agent: str | None = None,
         told: Sequence[InteractionEvent] = (),
-    ) -> None:
-        """Keep the exact prompt and why it is as it is, and log what is told of it; a retry replaces it.
+    ) -> bool:
+        """Begin an interaction: keep its exact prompt and why it is so, and log what is told; a retry replaces it.
+
+        Returns:
+            False when the interaction has ended, or is to end: then nothing was written.
 
         Raises:
             UnknownResourceError: the interaction is gone.
         """
+        who = {"persona_name": persona_name, "persona_version": persona_version, "agent": agent}
+        begun = {"of": interaction_id, "status": InteractionStatus.IN_PROGRESS, **who}
         async with self._database.write() as connection:
-            who = {"persona_name": persona_name, "persona_version": persona_version, "agent": agent}
-            updated = await connection.execute(_UPDATE_AND_TELL, {"of": interaction_id, **who})
-            watched = known(updated.one_or_none(), interaction_id).watched
+            row = (await connection.execute(_BEGIN, begun)).one_or_none()
+            if row is None:
+                known(await find_row(connection, interaction_id), interaction_id)
+                return False
             await put_prompt(connection, interaction_id, prompt, explanation)
-            if watched:
+            if row.watched:
                 await append(connection, *told)
+            return True
 
     # --- ending ---
 
@@ -295,7 +286,3 @@ async def _forget_messages(connection: AsyncConnection, row: Row[Any]) -> None:
         return
     own = messages.c.sequence.between(asked_number(row.turn), reply_number(row.turn))
     await connection.execute(delete(messages).where(messages.c.session_id == row.session_id, own))
-
-
-async def _begin(connection: AsyncConnection, interaction_id: str) -> None:
-    await connection.execute(_UPDATE, {"of": interaction_id, "status": InteractionStatus.IN_PROGRESS})

@@ -18,7 +18,17 @@ from core.orchestrator.registry import Registry
 from core.orchestrator.runs import START_TIMEOUT, RunState
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.agents.personas import persona
-from tests.core.orchestrator.domain import ANY_BUDGET, CALL, QUICK, FakeRuns, SettableClock, begun, completion, opened
+from tests.core.orchestrator.domain import (
+    ANY_BUDGET,
+    CALL,
+    PROMPT,
+    QUICK,
+    FakeRuns,
+    SettableClock,
+    begun,
+    completion,
+    opened,
+)
 
 
 @dataclass
@@ -128,7 +138,7 @@ async def test_what_nobody_opened_cannot_be_settled(court: Court) -> None:
 async def test_a_turn_deleted_from_temporal_ends_with_the_answer_it_had_paid_for(
     court: Court, ledger: AttemptLedger
 ) -> None:
-    await court.store.take_place(court.interaction_id, ANY_BUDGET)
+    await court.store.save_prompt(court.interaction_id, PROMPT, {})
     ordinal = await begun(ledger, court.interaction_id, CALL, court.clock())
     await ledger.succeed(court.interaction_id, CALL.place, ordinal, completion("Hi there"), QUICK)
     court.clock.advance(days=1)
@@ -137,7 +147,7 @@ async def test_a_turn_deleted_from_temporal_ends_with_the_answer_it_had_paid_for
 
 
 async def test_a_turn_deleted_from_temporal_before_any_answer_has_the_personas_line(court: Court) -> None:
-    await court.store.take_place(court.interaction_id, ANY_BUDGET)
+    await court.store.save_prompt(court.interaction_id, PROMPT, {})
     court.clock.advance(days=1)
     assert await court.settle()
     view = await court.store.view(court.interaction_id)

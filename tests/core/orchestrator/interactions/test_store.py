@@ -121,9 +121,11 @@ async def test_a_request_comes_back_as_it_was_accepted(store: InteractionStore) 
 # --- taking places ---
 
 
-async def test_the_first_turn_begins_at_once(store: InteractionStore) -> None:
+async def test_the_first_turn_has_its_place_at_once_and_begins_with_its_prompt(store: InteractionStore) -> None:
     interaction_id = await opened(store)
     assert await store.take_place(interaction_id, ANY_BUDGET) == MemoryWindow()
+    assert (await store.view(interaction_id)).status is InteractionStatus.QUEUED
+    assert await store.save_prompt(interaction_id, PROMPT, {})
     assert (await store.view(interaction_id)).status is InteractionStatus.IN_PROGRESS
 
 
@@ -274,7 +276,7 @@ async def test_an_abandoned_turn_leaves_no_message_and_frees_its_place(
 
 async def test_a_turn_that_has_begun_cannot_be_abandoned(store: InteractionStore, conversations: Conversations) -> None:
     interaction_id = await opened(store)
-    await store.take_place(interaction_id, ANY_BUDGET)
+    await store.save_prompt(interaction_id, PROMPT, {})
     assert await store.abandon(interaction_id, LATER) is Abandonment.BEGUN
     assert await said(conversations) == [(1, "user", "Hello")]
     assert (await store.view(interaction_id)).status is InteractionStatus.IN_PROGRESS
@@ -334,7 +336,7 @@ READS: list[Callable[[InteractionStore], Awaitable[object]]] = [
     lambda store: store.prompt("none"),
     lambda store: store.explanation("none"),
     lambda store: store.take_place("none", 0),
-    lambda store: store.begin_completion("none"),
+    lambda store: store.save_prompt("none", PROMPT, {}),
     lambda store: store.end("none", FAILED),
 ]
 
@@ -363,11 +365,12 @@ async def test_a_bare_completion_has_no_session_and_no_turn(store: InteractionSt
 async def test_a_bare_completion_begins_until_it_has_ended(store: InteractionStore) -> None:
     asked = CompletionRequest(interaction_id=new_id(), user_id="ada")
     await store.open_completion(asked, PROMPT)
-    assert await store.begin_completion(asked.interaction_id)
-    assert await store.begin_completion(asked.interaction_id)
+    assert await store.save_prompt(asked.interaction_id, PROMPT, {})
+    assert await store.save_prompt(asked.interaction_id, PROMPT, {})
     ended = await store.end(asked.interaction_id, Ending(InteractionStatus.COMPLETED, reply="Hi"))
     assert (ended.first, ended.following, ended.view.message) == (True, None, "Hi")
-    assert not await store.begin_completion(asked.interaction_id)
+    assert not await store.save_prompt(asked.interaction_id, PROMPT, {"too": "late"})
+    assert (await store.explanation(asked.interaction_id)).get("too") is None
 
 
 # --- cancelling ---
@@ -384,10 +387,11 @@ async def test_a_turn_that_has_not_begun_is_cancelled_at_once(store: Interaction
 
 async def test_a_turn_that_has_begun_is_marked_and_ends_later(store: InteractionStore) -> None:
     interaction_id = await opened(store)
-    await store.take_place(interaction_id, ANY_BUDGET)
+    await store.save_prompt(interaction_id, PROMPT, {})
     assert await store.cancel(interaction_id) is None
     assert (await store.view(interaction_id)).status is InteractionStatus.IN_PROGRESS
     assert await store.is_cancelling(interaction_id)
+    assert not await store.save_prompt(interaction_id, PROMPT, {})
 
 
 async def test_what_has_ended_is_not_cancelled(store: InteractionStore) -> None:

@@ -163,7 +163,7 @@ async def test_a_turn_that_is_told_to_wait_is_signalled_when_the_one_before_it_e
 async def test_of_marks_and_ends_none_is_lost(database: Database, stores: list[InteractionStore]) -> None:
     for _ in range(5):
         interaction_id = await opened(stores[0], session_id=new_id())
-        await stores[0].take_place(interaction_id, 0)
+        await stores[0].save_prompt(interaction_id, PROMPT, {})
         await asyncio.gather(Cancellations(database).mark(interaction_id), stores[1].cancel(interaction_id))
         assert await stores[0].is_cancelling(interaction_id)
         found = await numbers(database, interaction_id)
