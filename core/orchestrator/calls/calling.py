@@ -16,7 +16,7 @@ from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.costs import Estimate
 from core.orchestrator.calls.ending import Endings
 from core.orchestrator.calls.identification import Identification
-from core.orchestrator.calls.insisting import insist
+from core.orchestrator.calls.insisting import finish, insist
 from core.orchestrator.calls.ledger import AttemptLedger, BegunCall
 from core.orchestrator.calls.observing import CallObserver, NobodyLooks
 from core.orchestrator.calls.prompt import Prompts
@@ -28,7 +28,7 @@ from core.orchestrator.calls.texts import FinishedText
 from core.orchestrator.calls.time_limit import TimeLimit
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import AfterOutput, Attempt, CallFailure, CallModel, ModelAnswer
-from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep, StorageUnavailableError
+from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep, OrchestratorError, StorageUnavailableError
 from core.orchestrator.events import AttemptFailed, EventBus, InteractionEvent, TextReset
 from core.orchestrator.foreign import must_go_on
 from core.orchestrator.models.cooldowns import Cooldowns
@@ -85,7 +85,8 @@ class ModelCaller:
         self._events = events
         self._cooldowns = cooldowns
         self._cancellations = cancellations
-        self._recorder = CallRecorder(ledger, estimate, endings)
+        self._recorder = CallRecorder(ledger, estimate)
+        self._endings = endings
         self._call_timeout = call_timeout
         self._max_wait = max_wait
         self._secrets = [secret for secret in secrets if len(secret) >= IDENTIFYING_LENGTH]
@@ -199,8 +200,16 @@ class ModelCaller:
             logger.warning("a newer call has begun; the answer of attempt %d is dropped", running.ordinal)
             return FailedCall(_SUPERSEDED, None)
         self._publish(told)
-        await kept.tell()
+        await finish(self._end(running.request, kept.answer))
         return _answer(running.request, kept.answer, kept.attempts)
+
+    async def _end(self, request: CallModel, answer: FinishedText) -> None:
+        if self._endings is None:
+            return
+        try:
+            await self._endings.end_answered(request.interaction_id, request.call.place, answer)
+        except OrchestratorError as error:
+            logger.info("%s is not ended yet; its last step does it: %s", request.interaction_id, error)
 
     async def _failed(self, running: RunningCall, error: LLMProviderError) -> FailedCall:
         request = running.request

@@ -13,7 +13,6 @@ from sqlalchemy import Row, bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts
-from core.orchestrator.calls.ending import Endings, Tell, tell_nobody
 from core.orchestrator.calls.lost import LOST_CALL, LostCall, close_open_calls, lost_events
 from core.orchestrator.calls.texts import FinishedText, PartialText, keep_partial, read_finished_text, read_partial
 from core.orchestrator.contracts import Attempt, AttemptStatus, PlannedCall, SkippedCall, Usage
@@ -24,7 +23,7 @@ from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.replies.log import append, append_if, appending_if
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.locks import hold_interactions, hold_session_of
+from core.orchestrator.storage.locks import hold_interactions
 from core.orchestrator.storage.tables import attempts, completions, interactions
 
 _OWNER = (
@@ -75,8 +74,6 @@ class KeptAnswer:
     answer: FinishedText
     attempts: Sequence[Attempt]
     """The calls that were made for its place of the plan, this one the last."""
-    tell: Tell = tell_nobody
-    """Tells of the interaction's end, where it ended with the keeping."""
 
 
 class AttemptLedger:
@@ -162,11 +159,10 @@ class AttemptLedger:
         *,
         estimated_cost_usd: float | None = None,
         told: Sequence[InteractionEvent] = (),
-        endings: Endings | None = None,
     ) -> KeptAnswer | None:
         """Close a call's row, keep its answer and forget the model's failures, in one transaction; log what is told.
 
-        With `endings`, the interaction ends in that transaction too. Done twice, it is as done once.
+        Done twice, it is as done once.
 
         Returns:
             None when a newer call has begun, or the interaction has ended: then nothing was written.
@@ -174,7 +170,6 @@ class AttemptLedger:
         usage = (completion.usage or Usage()).model_dump() | {"estimated_cost_usd": estimated_cost_usd}
         answer = FinishedText(ordinal, completion.content, completion.finish_reason, completion.tool_calls)
         async with self._database.write() as connection:
-            await hold_session_of(connection, interaction_id)
             await hold_interactions(connection, interactions.c.interaction_id == interaction_id)
             closed = await _write_open(
                 connection,
@@ -194,10 +189,7 @@ class AttemptLedger:
                 await append(connection, *told)
             elif await read_finished_text(connection, interaction_id, place) != answer:
                 return None
-            calls = await read_attempts(connection, interaction_id, place)
-            if endings is None:
-                return KeptAnswer(answer, calls)
-            return KeptAnswer(answer, calls, await endings.end_answered(connection, interaction_id, place, answer))
+            return KeptAnswer(answer, await read_attempts(connection, interaction_id, place))
 
     async def fail(
         self,

@@ -8,7 +8,6 @@ from typing import Any
 
 from core.orchestrator.calls.answers import Heard, Stopwatch
 from core.orchestrator.calls.costs import Estimate, likely_cost
-from core.orchestrator.calls.ending import Endings
 from core.orchestrator.calls.identification import Identification
 from core.orchestrator.calls.insisting import finish, insist
 from core.orchestrator.calls.ledger import AttemptLedger, KeptAnswer, Timing
@@ -70,11 +69,10 @@ class RunningCall:
 class CallRecorder:
     """Closes calls, and waits for a database that is away for a moment: they may be paid for."""
 
-    def __init__(self, ledger: AttemptLedger, estimate: Estimate, endings: Endings | None = None) -> None:
-        """Close them in `ledger`; `estimate` knows what tokens cost. An answer ends its interaction by `endings`."""
+    def __init__(self, ledger: AttemptLedger, estimate: Estimate) -> None:
+        """Close them in `ledger`; `estimate` knows what tokens cost."""
         self._ledger = ledger
         self._estimate = estimate
-        self._endings = endings
 
     async def succeed(self, running: RunningCall, completion: ChatCompletion, told: Told = ()) -> KeptAnswer | None:
         """Keep an answer, even if we are told to stop meanwhile, and log what is told of it.
@@ -102,7 +100,6 @@ class CallRecorder:
                     timing,
                     estimated_cost_usd=likely,
                     told=told if running.watched else (),
-                    endings=self._endings,
                 )
             )
         )

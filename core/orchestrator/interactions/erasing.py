@@ -9,8 +9,8 @@ The branches of a session hold its words, so they go with it, each before the on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,6 +43,8 @@ from core.orchestrator.storage.tables import (
 )
 from core.orchestrator.workflow_ids import reconciliation_id_of, workflow_id_of
 
+_MANY = 500
+"""Of a session with more turns: it takes longer to erase than others should wait."""
 _DELETIONS_AT_A_TIME = 16
 _AT_A_TIME = 100
 _FAREWELL = timedelta(seconds=1)
@@ -89,7 +91,7 @@ class Erasure:
             StorageUnavailableError: the database did not answer; what is left is erased by repeating this.
             WorkflowServiceUnavailableError: Temporal did not answer; what is left is erased by repeating this.
         """
-        async with self._writing() as connection:
+        async with self._database.write() as connection:
             await owner_of(connection, session_id, user_id)
             await hold_session(connection, session_id)
             closed = await _close(connection, sessions.c.session_id == session_id)
@@ -108,7 +110,7 @@ class Erasure:
             WorkflowServiceUnavailableError: Temporal did not answer; what is left is erased by repeating this.
         """
         theirs = interactions.c.user_id == user_id
-        async with self._writing() as connection:
+        async with self._database.write() as connection:
             if not await _is_known(connection, user_id):
                 raise UnknownResourceError("user", user_id)
             closed = await _close(connection, (sessions.c.user_id == user_id) & sessions.c.forked_from.is_(None))
@@ -120,33 +122,29 @@ class Erasure:
         for begin in range(0, len(bare), _AT_A_TIME):
             some = bare[begin : begin + _AT_A_TIME]
             await self._delete_runs(some)
-            async with self._writing() as connection:
+            async with self._database.write() as connection:
                 # One that another follows by now has become a turn of a new session.
                 still_bare = interactions.c.interaction_id.in_(some) & interactions.c.session_id.is_(None)
                 await _erase(connection, still_bare, self._clock())
         # Those of an interaction that came in the meantime are left to it.
         gone = attempts.c.interaction_id.not_in(_ids(theirs))
-        async with self._writing() as connection:
+        async with self._database.write() as connection:
             await connection.execute(update(attempts).where(attempts.c.user_id == user_id, gone).values(user_id=None))
         await self._database.purge()
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        async with self._database.write() as connection:
-            takes_long(connection)
-            yield connection
 
     async def _erase_session(self, session: Row[Any]) -> None:
         """Erase a session that is closed, unless somebody else has done it by now."""
         whole = interactions.c.session_id == session.session_id
-        async with self._writing() as connection:
+        async with self._database.write() as connection:
             if not await _is_there(connection, session):
                 return
             found = (await connection.scalars(_ids(whole))).all()
             unended = await _mark_unended(connection, whole)
         await self._end(unended)
         await self._delete_runs(found)
-        async with self._writing() as connection:
+        async with self._database.write() as connection:
+            if len(found) > _MANY:
+                takes_long(connection)
             if await _is_there(connection, session):
                 # What a branch has in common with others belongs to their interactions.
                 await connection.execute(delete(messages).where(messages.c.session_id == session.session_id))

@@ -1,13 +1,9 @@
 """The end of an interaction: the reply as the user sees it, or the persona's own words when there is none."""
 
 import logging
-from functools import partial
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.guards import reply_of
-from core.orchestrator.calls.ending import Tell
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.calls.reconciliation import Reconciliation
 from core.orchestrator.calls.texts import FinishedText
@@ -23,7 +19,6 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, OrchestratorError, UnknownResourceError
 from core.orchestrator.events import EventBus, terminal_event_of
-from core.orchestrator.interactions.reader import find_held_row, known, read_request
 from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
@@ -85,15 +80,18 @@ class Results:
         await self._reconciliation.begin_if_due(ended.view)
         return ended.view
 
-    async def end_answered(
-        self, connection: AsyncConnection, interaction_id: str, place: int, answer: FinishedText
-    ) -> Tell:
-        """End an interaction with the answer that the transaction keeps; what it returns tells of that."""
-        row = known(await find_held_row(connection, interaction_id), interaction_id)
-        ended = await self._store.end_within(
-            connection, row, self._answered(read_request(row), place, answer, row.agent)
-        )
-        return partial(self._tell, ended)
+    async def end_answered(self, interaction_id: str, place: int, answer: FinishedText) -> None:
+        """End an interaction with an answer that is kept, and tell those whom it concerns.
+
+        What it has cost is left to `keep`, which finds the end.
+
+        Raises:
+            UnknownResourceError: it was erased.
+            StorageUnavailableError: the database did not answer.
+        """
+        request, agent = await self._store.asked(interaction_id)
+        # Agents are other people's code: it runs when the answer is kept, and where it holds no lock.
+        await self._tell(await self._store.end(interaction_id, self._answered(request, place, answer, agent)))
 
     async def cancel(self, interaction_id: str) -> InteractionView | None:
         """Cancel an interaction as far as the store goes: one that has not begun ends at once, a call is told to stop.

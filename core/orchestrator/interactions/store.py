@@ -166,7 +166,7 @@ class InteractionStore(InteractionOpener):
         async with self._database.write() as connection:
             await hold_session_of(connection, interaction_id)
             row = known(await find_held_row(connection, interaction_id), interaction_id)
-            return await self.end_within(connection, row, ending)
+            return await self._ended(connection, row, ending)
 
     async def ended(self, interaction_id: str) -> Ended | None:
         """Return how an interaction has ended; None where it has not.
@@ -198,10 +198,9 @@ class InteractionStore(InteractionOpener):
             if row.status == InteractionStatus.IN_PROGRESS:
                 await mark_cancelling(connection, interaction_id, Cancelling.CANCEL)
                 return None
-            return await self.end_within(connection, row, Ending(InteractionStatus.CANCELLED, error=CANCELLED))
+            return await self._ended(connection, row, Ending(InteractionStatus.CANCELLED, error=CANCELLED))
 
-    async def end_within(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
-        """Do what `end` does as part of a transaction that holds the session and the interaction, whose row this is."""
+    async def _ended(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
         first = not InteractionStatus(row.status).is_final
         if first:
             await self._end(connection, row, ending)

@@ -11,14 +11,12 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.errors import StorageUnavailableError
 from core.orchestrator.events import TERMINAL_TYPES
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.locks import hold_interactions
-from core.orchestrator.storage.sqlite_dialect import takes_long
 from core.orchestrator.storage.tables import erased_interactions, interactions, reply_events
 
 logger = logging.getLogger(__name__)
@@ -78,14 +76,8 @@ class ReplyLogTrimmer:
             old = erased_interactions.c.erased_at < self._clock() - self._retention
             found = await connection.scalar(select(erased_interactions.c.interaction_id).where(old).limit(1))
         if found is not None:
-            async with self._writing() as connection:
+            async with self._database.write() as connection:
                 await connection.execute(delete(erased_interactions).where(old))
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        async with self._database.write() as connection:
-            takes_long(connection)
-            yield connection
 
     async def _trim_some(self) -> list[str]:
         ended_before = interactions.c.ended_at < self._clock() - self._lifetime
@@ -98,7 +90,7 @@ class ReplyLogTrimmer:
         async with self._database.read() as connection:
             found = list(await connection.scalars(query))
         if found:
-            async with self._writing() as connection:
+            async with self._database.write() as connection:
                 await hold_interactions(connection, interactions.c.interaction_id.in_(found))
                 await connection.execute(
                     delete(reply_events).where(

@@ -52,6 +52,14 @@ class _Connection(sqlite3.Connection):
     def cursor(self, factory: Any = _Cursor) -> Any:
         return super().cursor(factory)
 
+    @override
+    def close(self) -> None:
+        # While anybody holds one of its cursors, as the traceback of an error does, SQLite only pretends to close it,
+        # and keeps its transaction with the lock of the one writer.
+        if self.in_transaction:
+            self.rollback()
+        super().close()
+
 
 class InlineSqliteDialect(SQLiteDialect_pysqlite):
     """Python's own `sqlite3`, under an asynchronous engine."""

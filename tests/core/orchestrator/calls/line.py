@@ -9,6 +9,7 @@ from core.orchestrator.calls.answers import Progress
 from core.orchestrator.calls.calling import FailedCall, ModelCaller
 from core.orchestrator.calls.cancelling import Cancellations
 from core.orchestrator.calls.costs import Estimate
+from core.orchestrator.calls.ending import Endings
 from core.orchestrator.contracts import AttemptStatus, CallModel, ModelAnswer, PlannedCall
 from core.orchestrator.errors import ErrorType, Posture
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
@@ -44,6 +45,7 @@ class Line:
     identify_after: timedelta = timedelta(seconds=30)
     estimate: Estimate = lambda *_: None
     secrets: tuple[str, ...] = ()
+    endings: Endings | None = None
 
     def __post_init__(self) -> None:
         self.providers.register("openrouter", lambda: self.provider)
@@ -72,6 +74,7 @@ class Line:
             call_timeout=self.call_timeout,
             max_wait=self.max_wait,
             secrets=self.secrets,
+            endings=self.endings,
             identify_after=self.identify_after,
         )
         request = CallModel(interaction_id=self.interaction_id, call=call, **{"is_last": False, **fields})

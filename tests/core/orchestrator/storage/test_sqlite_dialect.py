@@ -62,6 +62,24 @@ async def test_a_long_statement_that_nobody_waits_for_any_more_is_broken_off(dat
     assert await count_sessions(database) == 0
 
 
+async def test_a_long_write_that_is_cancelled_leaves_no_lock_behind(database: Database) -> None:
+    async def write_for_ever() -> None:
+        async with database.write() as connection:
+            takes_long(connection)
+            await connection.execute(insert(sessions).values(session_row("lost")))
+            await connection.execute(LONG, {"most": FOR_EVER})
+
+    writing = asyncio.create_task(write_for_ever())
+    await asyncio.sleep(0.05)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await asyncio.wait_for(writing, 5)
+    async with database.write() as connection:  # while the error, and all that it refers to, is still there
+        await connection.execute(insert(sessions).values(session_row("s1")))
+    assert await count_sessions(database) == 1
+    assert cancelled.value is not None
+
+
 async def test_a_connection_is_long_for_one_transaction_alone(database: Database) -> None:
     threads: list[int] = []
 
