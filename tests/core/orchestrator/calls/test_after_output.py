@@ -31,7 +31,7 @@ from tests.core.orchestrator.vendors import only_sqlite
 
 pytestmark = only_sqlite  # about what callers make of models, with few and simple writes
 
-SOON = timedelta(milliseconds=300)
+SOON = timedelta(milliseconds=800)
 FLAGGED = {"code": 403, "message": "flagged", "metadata": {"reasons": ["violence"]}}
 
 
