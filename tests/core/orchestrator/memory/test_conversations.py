@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.ledger import AttemptLedger
@@ -250,6 +250,10 @@ async def test_the_turns_still_to_end_have_an_index_of_their_own(database: Datab
         "SELECT interaction_id FROM interactions WHERE session_id = 's1' "
         "AND ended_at IS NULL AND turn < 5000 ORDER BY turn LIMIT 1"
     )
+    async with database.write() as connection:  # in an empty table one index is as good as another
+        await fill(connection, "s1", [(n, ("assistant", "user")[n % 2], 10, True) for n in range(1, 4001)])
+    async with database.write() as connection:
+        await connection.execute(text("ANALYZE interactions"))
     steps = await steps_of(database, query)
     assert "ix_interactions_open" in str(steps)
     assert not sorts(steps)
