@@ -120,6 +120,8 @@ async def respond(
         return await _stream(application, service, interaction_id, None, headers)
     if body.background:
         view = await application.store.view(interaction_id)
+        if not view.status.is_final:  # told as it was accepted, however quick a worker is
+            view = view.model_copy(update={"status": opened.status})
     else:
         view = await service.result(interaction_id)
         # A cancellation is no failure: somebody wanted it, and the response says so.

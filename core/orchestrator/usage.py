@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, func, null, select
 
 from core.orchestrator.contracts import DEFAULT_PROVIDER, AttemptStatus, Contract, Dollars
-from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.sqlite_dialect import takes_long
+from core.orchestrator.storage.database import Database, takes_long
 from core.orchestrator.storage.tables import attempts
 
 

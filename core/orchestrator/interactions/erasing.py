@@ -27,8 +27,7 @@ from core.orchestrator.interactions.store import CANCELLED, Ending, InteractionS
 from core.orchestrator.memory.conversations import owner_of
 from core.orchestrator.runs import Runs
 from core.orchestrator.storage.changes import reply_topic, touch
-from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.sqlite_dialect import takes_long
+from core.orchestrator.storage.database import Database, takes_long
 from core.orchestrator.storage.tables import (
     attempts,
     completions,

@@ -16,6 +16,7 @@ from core.orchestrator.storage.changes import Changes, take_touched
 from core.orchestrator.storage.migrating import Migration, check, upgrade
 from core.orchestrator.storage.postgresql import Postgresql
 from core.orchestrator.storage.sqlite import Sqlite
+from core.orchestrator.storage.sqlite_dialect import leave_loop
 from core.orchestrator.storage.vendor import Vendor
 
 _WAIT = timedelta(seconds=5)
@@ -123,6 +124,12 @@ class Database:
         """Close every connection."""
         await self.changes.close()
         await self._vendor.close()
+
+
+def takes_long(connection: AsyncConnection) -> None:
+    """Say of an open transaction that its statements may take long, where that makes a difference to others."""
+    if connection.dialect.name == "sqlite":
+        leave_loop(connection)
 
 
 def open_database(where: Path | str, *, connections: int = _CONNECTIONS, wait: timedelta = _WAIT) -> Database:

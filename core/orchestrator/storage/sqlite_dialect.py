@@ -80,7 +80,7 @@ class InlineSqliteDialect(SQLiteDialect_pysqlite):
     @override
     def create_connect_args(self, url: URL) -> Any:
         arguments, options = super().create_connect_args(url)
-        # Its own waiting would be done with our thread; and a commit is made in another one.
+        # Its own waiting would be done with our thread; and what takes long runs in another one.
         ours = {"timeout": 0, "check_same_thread": False, "isolation_level": None, "factory": _Connection}
         return arguments, {**options, **ours}
 
@@ -140,10 +140,9 @@ def take(connection: AsyncConnection, *, writes: bool) -> None:
     driver.writes, driver.takes_long = writes, False
 
 
-def takes_long(connection: AsyncConnection) -> None:
-    """Say of an open transaction that its statements may take long; only SQLite need know."""
-    if connection.dialect.name == "sqlite":
-        _driver(connection).takes_long = True
+def leave_loop(connection: AsyncConnection) -> None:
+    """Run what is left of an open transaction in a thread."""
+    _driver(connection).takes_long = True
 
 
 def _driver(connection: AsyncConnection) -> _Connection:

@@ -299,12 +299,10 @@ async def test_a_prompt_comes_back_exactly_and_a_retry_replaces_it(store: Intera
     parts = [{"type": "text", "text": "Grüße\u0000?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
     await store.save_prompt(interaction_id, PROMPT, {})
     changed = type(PROMPT)([{"role": "user", "content": parts}], 0.0, 7)
-    await store.save_prompt(
-        interaction_id, changed, {"plan": 1}, persona_name="Cherry", persona_version="abc", agent="code"
-    )
+    about = {"persona_name": "Cherry", "persona_version": "abc", "agent": "code"}
+    await store.save_prompt(interaction_id, changed, {"plan": 1}, **about)
     assert await store.prompt(interaction_id) == changed
-    view = await store.view(interaction_id)
-    assert (view.persona_name, view.persona_version, view.agent) == ("Cherry", "abc", "code")
+    assert (await store.view(interaction_id)).model_dump(include=set(about)) == about
 
 
 async def test_an_explanation_grows_with_what_is_known(store: InteractionStore) -> None:

@@ -3,24 +3,45 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.storage.database import Database, open_database
-from core.orchestrator.storage.sqlite_dialect import takes_long
+from core.orchestrator.storage.database import Database, open_database, takes_long
 from core.orchestrator.storage.tables import sessions
 from tests.core.orchestrator.storage.rows import count_sessions, session_row
 
 LONG = text(
-    "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :most) "
+    "WITH RECURSIVE numbers(n) AS (SELECT begun() UNION ALL SELECT n + 1 FROM numbers WHERE n < :most) "
     "SELECT count(*) FROM numbers"
 )
 FOR_EVER = 10**12
+
+
+async def count(connection: AsyncConnection, most: int, begun: asyncio.Event) -> None:
+    """Run a statement that takes long, and tell when it runs."""
+    loop = asyncio.get_running_loop()
+
+    def tell() -> int:
+        loop.call_soon_threadsafe(begun.set)
+        return 1
+
+    takes_long(connection)
+    await add_function(connection, "begun", tell)
+    await connection.execute(LONG, {"most": most})
+
+
+async def add_function(connection: AsyncConnection, name: str, function: Callable[[], int]) -> sqlite3.Connection:
+    """Let SQL call a function of ours, and return the connection that does."""
+    driver = cast("sqlite3.Connection", (await connection.get_raw_connection()).driver_connection)
+    driver.create_function(name, 0, function)
+    return driver
 
 
 @pytest.fixture
@@ -32,30 +53,30 @@ async def database(database_path: Path) -> AsyncIterator[Database]:
 
 async def test_a_statement_that_takes_long_keeps_nobody_else_waiting(database: Database) -> None:
     ended: list[str] = []
+    begun = asyncio.Event()
 
     async def count_long() -> None:
         async with database.read() as connection:
-            takes_long(connection)
-            await connection.execute(LONG, {"most": 1_000_000})
+            await count(connection, 1_000_000, begun)
         ended.append("long")
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(count_long())
-        await asyncio.sleep(0)  # it has begun
+        await begun.wait()
         await count_sessions(database)
         ended.append("short")
     assert ended == ["short", "long"]
 
 
 async def test_a_long_statement_that_nobody_waits_for_any_more_is_broken_off(database: Database) -> None:
-    async def count_for_ever() -> None:
+    async def count_for_ever(begun: asyncio.Event) -> None:
         async with database.read() as connection:
-            takes_long(connection)
-            await connection.execute(LONG, {"most": FOR_EVER})
+            await count(connection, FOR_EVER, begun)
 
     for _ in range(3):  # more often than there are connections
-        counting = asyncio.create_task(count_for_ever())
-        await asyncio.sleep(0.05)
+        begun = asyncio.Event()
+        counting = asyncio.create_task(count_for_ever(begun))
+        await begun.wait()
         counting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(counting, 5)
@@ -63,14 +84,15 @@ async def test_a_long_statement_that_nobody_waits_for_any_more_is_broken_off(dat
 
 
 async def test_a_long_write_that_is_cancelled_leaves_no_lock_behind(database: Database) -> None:
+    begun = asyncio.Event()
+
     async def write_for_ever() -> None:
         async with database.write() as connection:
-            takes_long(connection)
             await connection.execute(insert(sessions).values(session_row("lost")))
-            await connection.execute(LONG, {"most": FOR_EVER})
+            await count(connection, FOR_EVER, begun)
 
     writing = asyncio.create_task(write_for_ever())
-    await asyncio.sleep(0.05)
+    await begun.wait()
     writing.cancel()
     with pytest.raises(asyncio.CancelledError) as cancelled:
         await asyncio.wait_for(writing, 5)
@@ -81,19 +103,14 @@ async def test_a_long_write_that_is_cancelled_leaves_no_lock_behind(database: Da
 
 
 async def test_a_connection_is_long_for_one_transaction_alone(database: Database) -> None:
-    threads: list[int] = []
-
     async with database.write() as connection:
         takes_long(connection)
         await connection.execute(insert(sessions).values(session_row("s1")))
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None
-        driver.create_function("thread", 0, lambda: threads.append(threading.get_ident()) or 1)
-        await connection.execute(text("SELECT thread()"))
+        driver = await add_function(connection, "thread", threading.get_ident)
+        there = await connection.scalar(text("SELECT thread()"))
     async with database.write() as connection:
         assert (await connection.get_raw_connection()).driver_connection is driver
-        await connection.execute(text("SELECT thread()"))
-    there, here = threads
+        here = await connection.scalar(text("SELECT thread()"))
     assert there != threading.get_ident()
     assert here == threading.get_ident()
 
@@ -110,7 +127,7 @@ async def test_a_writer_that_waits_for_another_process_lets_others_read(
 
         writing = asyncio.create_task(write())
         for _ in range(3):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
             assert await count_sessions(database) == 0
         assert not writing.done()
         other.execute("COMMIT")
