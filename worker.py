@@ -29,7 +29,7 @@ from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.contracts import CallLimits
 from core.orchestrator.errors import ConfigurationError, OrchestratorError, WorkflowServiceUnavailableError
 from core.orchestrator.interactions.prompting import PromptBuilder
-from core.orchestrator.processes import leave, return_memory, stop_requested
+from core.orchestrator.processes import leave, return_memory, spare_what_stays, stop_requested
 from temporal.client import connect
 from temporal.log_context import LogContext
 from temporal.probes import Probes, probes_answered
@@ -194,6 +194,7 @@ async def _work(application: Application, stop: asyncio.Event, probes: Probes) -
         looking_back(application, client),
         application.trimmer.kept_trimmed(),
     ):
+        spare_what_stays()
         probes.polls = lambda: worker.is_running and not stop.is_set()
         logger.info("worker ready", extra={"task_queue": settings.TASK_QUEUE})
         await stop.wait()

@@ -12,7 +12,7 @@ from api.server import serve
 from core.orchestrator.access.exposure import check_exposure
 from core.orchestrator.application import start_application
 from core.orchestrator.config import Settings, load_settings
-from core.orchestrator.processes import return_memory, stop_requested
+from core.orchestrator.processes import return_memory, spare_what_stays, stop_requested
 from embedded.up import up as run_everything
 from temporal.client import connect
 from temporal.telemetry import telemetry
@@ -72,13 +72,14 @@ async def _api(settings: Settings) -> None:
         async with telemetry(application), application.catalogue.kept_fresh():
             front = create_app(application, await connect(settings, lazy=True))
             ready = asyncio.Event()
-            telling = asyncio.create_task(_tell_ready(ready, settings))
+            beginning = asyncio.create_task(_begin(ready, settings))
             await serve(front, settings, stop=stop, grace=settings.shutdown_grace, ready=ready)
-        telling.cancel()
+        beginning.cancel()
     finally:
         await application.close()
 
 
-async def _tell_ready(ready: asyncio.Event, settings: Settings) -> None:
+async def _begin(ready: asyncio.Event, settings: Settings) -> None:
     await ready.wait()
+    spare_what_stays()
     Console().print(f"API at http://{settings.API_HOST}:{settings.API_PORT}")

@@ -12,7 +12,7 @@ from api.server import serve
 from core.orchestrator.access.keys import KeyRing
 from core.orchestrator.application import Application, register_openrouter, start_application
 from core.orchestrator.config import Settings
-from core.orchestrator.processes import return_memory, stop_requested
+from core.orchestrator.processes import return_memory, spare_what_stays, stop_requested
 from embedded.children import Children
 from embedded.first_interaction import make_guest, show_first_interaction
 from embedded.ports import check_port_is_free
@@ -122,6 +122,7 @@ async def _serve(
         await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
         if ready.is_set():
+            spare_what_stays()
             url = f"http://{settings.API_HOST}:{settings.API_PORT}"
             console.print(f"[green]✓[/green] API at {url} and its docs at {url}/docs")
             if hello and not stop.is_set():

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,16 @@ def return_memory() -> None:
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _RETURNED_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _RETURNED_BYTES)
+
+
+def spare_what_stays() -> None:
+    """Let Python's collector leave alone what there is now; to be called once the process is ready.
+
+    Modules, routes and statements stay until the end, and to look through them takes 150 ms, during which nothing else
+    is done: once in a thousand interactions, and 3 % of the processor time under load.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def stop_requested() -> asyncio.Event:

@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.contracts import Attempt, AttemptStatus, Usage
-from core.orchestrator.storage.tables import attempts
+from core.orchestrator.contracts import Attempt, AttemptStatus, ToolCall, Usage
+from core.orchestrator.storage.tables import attempts, completions
 
 _USAGE_FIELDS = tuple(Usage.model_fields)
 
@@ -18,6 +19,24 @@ _ENDED = (
     .order_by(attempts.c.interaction_id, attempts.c.ordinal)
 )
 _ENDED_OF_PLACE = _ENDED.where(attempts.c.place == bindparam("place"), attempts.c.status != AttemptStatus.SKIPPED)
+
+_WITH_ANSWERS = _ENDED.add_columns(
+    completions.c.place.label("answered_place"), completions.c.finish_reason, completions.c.tool_calls
+).outerjoin(
+    completions,
+    (completions.c.interaction_id == attempts.c.interaction_id) & (completions.c.ordinal == attempts.c.ordinal),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCall:
+    """A call that has ended, or a model that was passed over."""
+
+    attempt: Attempt
+    answered_place: int | None
+    """The place in the plan whose answer it gave."""
+    finish_reason: str | None
+    tool_calls: Sequence[ToolCall] | None
 
 
 async def read_attempts(connection: AsyncConnection, interaction_id: str, place: int | None = None) -> list[Attempt]:
@@ -33,13 +52,14 @@ async def read_attempts(connection: AsyncConnection, interaction_id: str, place:
     return [_attempt(row) for row in rows]
 
 
-async def read_attempts_of_all(
+async def read_calls(
     connection: AsyncConnection, interaction_ids: Collection[str]
-) -> Mapping[str, Sequence[Attempt]]:
-    """Return what `read_attempts` does for each of some interactions; one without calls may be missing."""
-    found: defaultdict[str, list[Attempt]] = defaultdict(list)
-    for row in await connection.execute(_ENDED, {"interaction_ids": list(interaction_ids)}):
-        found[row.interaction_id].append(_attempt(row))
+) -> Mapping[str, Sequence[EndedCall]]:
+    """Return the ended calls of each of some interactions, in order; one without any is missing."""
+    found: defaultdict[str, list[EndedCall]] = defaultdict(list)
+    for row in await connection.execute(_WITH_ANSWERS, {"interaction_ids": list(interaction_ids)}):
+        call = EndedCall(_attempt(row), row.answered_place, row.finish_reason, row.tool_calls)
+        found[row.interaction_id].append(call)
     return found
 
 

@@ -1,43 +1,33 @@
 """What can be read of an interaction: where it stands, what was asked, what was sent, and why it came out so."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.calls.attempts import read_attempts_of_all, total_usage
+from core.orchestrator.calls.attempts import EndedCall, read_calls, total_usage
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import (
     AfterOutput,
-    Attempt,
     CompletionRequest,
     InteractionError,
     InteractionKind,
     InteractionRequest,
     InteractionStatus,
     InteractionView,
-    ToolCall,
 )
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.interactions.inputs import read_input
 from core.orchestrator.interactions.said import Said
 from core.orchestrator.storage.database import Database
-from core.orchestrator.storage.tables import completions, erased_interactions, interactions, partials, prompts
+from core.orchestrator.storage.tables import erased_interactions, interactions, partials, prompts
 from core.orchestrator.workflow_ids import workflow_id_of
 
 _ROW = select(interactions).where(interactions.c.interaction_id == bindparam("interaction_id"))
 _HELD_ROW = _ROW.with_for_update(key_share=True)
 _PROMPT = select(prompts).where(prompts.c.interaction_id == bindparam("interaction_id"))
-_ANSWERS = select(
-    completions.c.interaction_id,
-    completions.c.place,
-    completions.c.ordinal,
-    completions.c.finish_reason,
-    completions.c.tool_calls,
-).where(completions.c.interaction_id.in_(bindparam("interaction_ids", expanding=True)))
 
 
 class InteractionReader:
@@ -210,34 +200,22 @@ async def read_view(connection: AsyncConnection, interaction_id: str) -> Interac
 
 async def read_views(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[InteractionView]:
     """Return interactions as a client sees them, in the order of their rows, with as many queries as for one."""
-    attempts = await read_attempts_of_all(connection, [row.interaction_id for row in rows])
-    finished = await _finished(connection, [row for row in rows if row.answered_place is not None])
+    calls = await read_calls(connection, [row.interaction_id for row in rows])
     broken = await _broken(connection, [row.interaction_id for row in rows if _keeps_a_part(row)])
-    return [
-        _view(row, attempts.get(row.interaction_id, ()), (broken if _keeps_a_part(row) else finished)) for row in rows
-    ]
+    return [_view(row, calls.get(row.interaction_id, ()), broken.get(row.interaction_id)) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The call whose text a reply is."""
-
-    ordinal: int
-    finish_reason: str | None = None
-    tool_calls: list[ToolCall] | None = None
-
-
-def _view(row: Row[Any], attempts: Sequence[Attempt], sources: Mapping[str, _Source]) -> InteractionView:
-    source = sources.get(row.interaction_id)
-    answer = next((attempt for attempt in attempts if source and attempt.ordinal == source.ordinal), None)
+def _view(row: Row[Any], calls: Sequence[EndedCall], broken: int | None) -> InteractionView:
+    attempts = [call.attempt for call in calls]
+    source = _source(row, calls, broken)
     return InteractionView(
         message=row.reply,
         tool_calls=source and source.tool_calls,
         persona_id=row.persona_id,
         persona_name=row.persona_name,
         persona_version=row.persona_version,
-        model=answer and (answer.answered_model or answer.model),
-        provider=answer and answer.provider,
+        model=source and (source.attempt.answered_model or source.attempt.model),
+        provider=source and source.attempt.provider,
         usage=total_usage(attempts),
         session_id=row.session_id,
         interaction_id=row.interaction_id,
@@ -247,9 +225,17 @@ def _view(row: Row[Any], attempts: Sequence[Attempt], sources: Mapping[str, _Sou
         finish_reason=source and source.finish_reason,
         degraded=row.degraded,
         error=InteractionError(type=ErrorType(row.error_type), detail=row.error_detail) if row.error_type else None,
-        attempts=list(attempts),
+        attempts=attempts,
         response_time_ms=round((row.ended_at - row.created_at).total_seconds() * 1000) if row.ended_at else None,
     )
+
+
+def _source(row: Row[Any], calls: Sequence[EndedCall], broken: int | None) -> EndedCall | None:
+    """Return the call whose text the reply is: it answered, or said what is kept of it before it broke."""
+    if _keeps_a_part(row):
+        return next((call for call in calls if call.attempt.ordinal == broken), None)
+    answered = row.answered_place
+    return next((call for call in calls if answered is not None and call.answered_place == answered), None)
 
 
 def _keeps_a_part(row: Row[Any]) -> bool:
@@ -257,8 +243,8 @@ def _keeps_a_part(row: Row[Any]) -> bool:
     return row.status in (InteractionStatus.INCOMPLETE, InteractionStatus.CANCELLED) and row.reply is not None
 
 
-async def _broken(connection: AsyncConnection, interaction_ids: Sequence[str]) -> Mapping[str, _Source]:
-    """Return the last call of each interaction that had said something when it broke."""
+async def _broken(connection: AsyncConnection, interaction_ids: Sequence[str]) -> Mapping[str, int]:
+    """Return the number of the last call of each interaction that had said something when it broke."""
     if not interaction_ids:
         return {}
     query = (
@@ -266,17 +252,4 @@ async def _broken(connection: AsyncConnection, interaction_ids: Sequence[str]) -
         .where(partials.c.interaction_id.in_(interaction_ids))
         .group_by(partials.c.interaction_id)
     )
-    return {interaction_id: _Source(ordinal) for interaction_id, ordinal in await connection.execute(query)}
-
-
-async def _finished(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Mapping[str, _Source]:
-    """Return the call of each interaction whose whole answer is the reply."""
-    if not rows:
-        return {}
-    places = {row.interaction_id: row.answered_place for row in rows}
-    found = await connection.execute(_ANSWERS, {"interaction_ids": list(places)})
-    return {
-        row.interaction_id: _Source(row.ordinal, row.finish_reason, row.tool_calls)
-        for row in found
-        if row.place == places[row.interaction_id]
-    }
+    return {interaction_id: ordinal for interaction_id, ordinal in await connection.execute(query)}  # noqa: C416

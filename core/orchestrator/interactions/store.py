@@ -30,7 +30,7 @@ from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import InteractionEvent
 from core.orchestrator.interactions.opener import InteractionOpener, put_prompt
 from core.orchestrator.interactions.places import open_turns_before
-from core.orchestrator.interactions.reader import find_held_row, find_row, known, read_view, read_views
+from core.orchestrator.interactions.reader import find_held_row, find_row, known, read_views
 from core.orchestrator.memory.chat_messages import reply_message
 from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.memory.rows import asked_number, reply_number, reply_row
@@ -45,6 +45,7 @@ _UPDATE = update(interactions).where(interactions.c.interaction_id == bindparam(
 _BEGIN = _UPDATE.where(interactions.c.ended_at.is_(None), interactions.c.cancelling.is_(None)).returning(
     interactions.c.watched
 )
+_END = _UPDATE.returning(interactions)
 _REPLY = insert(messages)
 _NEXT_OPEN = (
     select(interactions.c.interaction_id)
@@ -203,8 +204,8 @@ class InteractionStore(InteractionOpener):
     async def _ended(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
         first = not InteractionStatus(row.status).is_final
         if first:
-            await self._end(connection, row, ending)
-        view = await read_view(connection, row.interaction_id)
+            row = await self._end(connection, row, ending)
+        [view] = await read_views(connection, [row])
         following = None
         if first:
             await append_end(connection, view, watched=row.watched)
@@ -230,12 +231,14 @@ class InteractionStore(InteractionOpener):
                 if (row.offered_at or row.created_at) > offered_at:
                     return Abandonment.OFFERED_ANEW
                 await _forget_messages(connection, row)
-                await self._end(connection, row, Ending(InteractionStatus.FAILED, error=_NO_WORKFLOW))
+                ended = await self._end(connection, row, Ending(InteractionStatus.FAILED, error=_NO_WORKFLOW))
                 await connection.execute(_UPDATE, {"of": interaction_id, "idempotency_key": None})
-                await append_end(connection, await read_view(connection, interaction_id), watched=row.watched)
+                [view] = await read_views(connection, [ended])
+                await append_end(connection, view, watched=row.watched)
             return Abandonment.ENDED
 
-    async def _end(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> None:
+    async def _end(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Row[Any]:
+        """End an interaction, and return its row as it is then."""
         now = self._clock()
         ending = _as_wanted(ending, row.cancelling)
         # A call cut off by the deadline, or by the end of its worker, may have nobody left to close it. One that has
@@ -258,11 +261,12 @@ class InteractionStore(InteractionOpener):
             "error_type": ending.error and ending.error.type,
             "error_detail": ending.error and ending.error.detail,
         }
-        await connection.execute(_UPDATE, {"of": row.interaction_id, **how})
+        ended: Row[Any] = (await connection.execute(_END, {"of": row.interaction_id, **how})).one()
         if row.session_id is not None and ending.reply is not None:
             reply = reply_row(row.turn, [reply_message(ending.reply, ending.tool_calls)])
             own = {"session_id": row.session_id, "interaction_id": row.interaction_id, "created_at": now}
             await connection.execute(_REPLY, reply | own | {"in_memory": not ending.degraded})
+        return ended
 
 
 def _as_wanted(ending: Ending, cancelling: str | None) -> Ending:
