@@ -4,9 +4,11 @@
     python -m bench
     python -m bench --only rounds,idle --rounds 7
 
-Contenders: the upstream itself; `plain`, FastAPI and SQLite without durability; `floor`, a workflow with one activity;
-`naive`, a workflow with four, on the service's Temporal flags and on the default ones; the service; with --peers the
-LiteLLM proxy. Everything runs on 127.0.0.1, and stops by itself, or by Ctrl-C. The exit code is 1 if a reply was wrong.
+Contenders: the upstream itself; `plain`, FastAPI and SQLite without durability; `floor`, a workflow with one activity,
+and the same with three local ones that do nothing; `naive`, a workflow with four, on the service's Temporal flags and
+on the default ones; the service; with --peers the LiteLLM proxy.
+
+Everything runs on 127.0.0.1, and stops by itself, or by Ctrl-C. The exit code is 1 if a reply was wrong.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from rich.console import Console
 
 from bench.soak import or_until_stopped
 from bench.speed.results import Run, show
-from bench.speed.running import CONTENDERS, FULL, PARTS, QUICK, QUICK_PARTS, Course
+from bench.speed.running import CONTENDERS, FULL, PARTS, QUICK, QUICK_CONTENDERS, QUICK_PARTS, Course
 from bench.speed.targets import LITELLM
 
 RESULTS = Path(__file__).with_name("results") / "latest.json"
@@ -67,7 +69,8 @@ def main() -> int:
     parts = chosen.only or (QUICK_PARTS if chosen.quick else PARTS)
     scale = QUICK if chosen.quick else FULL
     scale = replace(scale, rounds=chosen.rounds or scale.rounds)
-    names = (*CONTENDERS, LITELLM) if chosen.peers else CONTENDERS
+    names = QUICK_CONTENDERS if chosen.quick else CONTENDERS
+    names = (*names, LITELLM) if chosen.peers else names
     course = Course(parts, scale, tell, quick=chosen.quick, names=names)
     try:
         run = asyncio.run(or_until_stopped(_run(course)))

@@ -6,6 +6,7 @@ and APIs are forks of a process that has imported everything: see `tests.forks`.
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
@@ -28,13 +29,17 @@ ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
 START_SECONDS = 30
 STOP_SECONDS = 30
 
+_PORTS = range(10_000, 32_000)
+"""Below those that systems give to outgoing connections, one of which could have a port before its server does."""
+
 
 def free_port() -> int:
     """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def clean_environment() -> dict[str, str]:

@@ -36,6 +36,8 @@ class Options:
     ui_port: int
     default_flags: bool
     """Temporal's own flags, rather than the service's."""
+    local_steps: int
+    """How many local activities that do nothing the floor has besides."""
 
 
 class Message(BaseModel):
@@ -139,6 +141,7 @@ async def serve(answer: Callable[[Message], Awaitable[str]], port: int) -> None:
     )
     stop, server = stop_requested(), _Server(config)
     serving = asyncio.create_task(server.serve())
+    serving.add_done_callback(lambda _: stop.set())  # its port may be taken
     await stop.wait()
     server.should_exit = True
     await serving
@@ -153,6 +156,7 @@ def main(name: str, description: str | None, run: Callable[[Options], Coroutine[
     parser.add_argument("--temporal-port", type=int, default=0)
     parser.add_argument("--ui-port", type=int, default=0)
     parser.add_argument("--default-flags", action="store_true", help="Temporal's own, rather than the service's")
+    parser.add_argument("--local-steps", type=int, default=0, help="of the floor, that do nothing")
     chosen = parser.parse_args()
     return_memory()
     asyncio.run(run(Options(**vars(chosen))))

@@ -30,6 +30,9 @@ _START_SECONDS = 60
 _STOP_SECONDS = 10
 _TOLD_CHARACTERS = 2000
 _PAUSE_SECONDS = 0.05
+_LONG_REST_SECONDS = 30
+_COMES_ROUND_SECONDS = 1
+"""After a long rest. A worker's polls have run out by then, and a task given to one of them would be lost for a while."""
 _WARM_UP = 3
 _MOST_WARM_UPS = 20
 
@@ -50,10 +53,13 @@ class Contender:
     key: str | None = None
     """Sent with every request."""
     findings: Findings = field(default_factory=Findings)
+    _stopped_at: float = field(default_factory=time.monotonic)
 
     @asynccontextmanager
     async def asked(self) -> AsyncIterator[Asker]:
         """Yield who asks it, once it answers as it should."""
+        if self.rests and time.monotonic() - self._stopped_at > _LONG_REST_SECONDS:
+            await asyncio.sleep(_COMES_ROUND_SECONDS)
         async with asking(self.url, self.shape, Findings(), self.key) as first:
             for _ in range(_MOST_WARM_UPS):  # the first ones after a rest may fail: its connections are old
                 if len(await one_by_one(first.ask, _WARM_UP)) == _WARM_UP:
@@ -77,6 +83,7 @@ class Contender:
         if self.rests:
             self.tree.look()
             self.tree.pause()
+            self._stopped_at = time.monotonic()
 
 
 class Field:
@@ -118,8 +125,8 @@ class Field:
         """Of everybody who was started."""
         return [self.upstream.tree, *(contender.tree for contender in self.contenders)]
 
-    async def minimal(self, name: str, program: str, *, default_flags: bool = False) -> Contender:
-        """Start one of `bench.contenders`."""
+    async def minimal(self, name: str, program: str, *more: str) -> Contender:
+        """Start one of `bench.contenders`, with more options where it has them."""
         port, temporal_port = free_port(), free_port()
         folder = self._folder(name)
         options = {
@@ -130,9 +137,7 @@ class Field:
             "--directory": folder,
         }
         command = [sys.executable, "-m", f"bench.contenders.{program}"]
-        command += [str(part) for option in options.items() for part in option]
-        if default_flags:
-            command.append("--default-flags")
+        command += [*(str(part) for option in options.items() for part in option), *more]
         contender = await self._start(name, command, port, shape=MINIMAL, health="/healthz")
         contender.temporal_port = temporal_port
         contender.rest()

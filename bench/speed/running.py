@@ -10,14 +10,15 @@ from bench.speed.idle import idle_streams
 from bench.speed.lengths import EARLY, LATE, by_length, history_at
 from bench.speed.results import Run
 from bench.speed.rounds import Phase, Referee, Scale
-from bench.speed.targets import DEFAULTS, FLOOR, LITELLM, NAIVE, OURS
+from bench.speed.targets import DEFAULTS, EMPTY_STEPS, FLOOR, LITELLM, NAIVE, OURS
 from bench.speed.upstream import ModelTime
 
 PARTS = ("rounds", "sweep", "lengths", "history", "idle", "memory")
 QUICK_PARTS = ("rounds", "history")
 FULL = Scale(rounds=5, one_by_one=20, seconds=6)
 QUICK = Scale(rounds=3, one_by_one=6, seconds=3)
-CONTENDERS = ("plain", FLOOR, NAIVE, DEFAULTS, OURS)
+QUICK_CONTENDERS = ("plain", FLOOR, NAIVE, DEFAULTS, OURS)
+CONTENDERS = (*QUICK_CONTENDERS, EMPTY_STEPS)
 _MODEL_MS = 200
 _SWEEP = (1, 2, 4, 8, 16, 32, 64)
 _SWEPT = (OURS, FLOOR, NAIVE, "plain")
@@ -77,8 +78,9 @@ class Course:
         start = {
             "plain": lambda: field.minimal("plain", "plain"),
             FLOOR: lambda: field.minimal(FLOOR, "floor"),
+            EMPTY_STEPS: lambda: field.minimal(EMPTY_STEPS, "floor", "--local-steps", "3"),
             NAIVE: lambda: field.minimal(NAIVE, "naive"),
-            DEFAULTS: lambda: field.minimal(DEFAULTS, "naive", default_flags=True),
+            DEFAULTS: lambda: field.minimal(DEFAULTS, "naive", "--default-flags"),
             OURS: field.ours,
             LITELLM: field.litellm,
         }

@@ -11,6 +11,7 @@ from typing import Any
 from bench.speed.rounds import Phase
 
 FLOOR, NAIVE, DEFAULTS, LITELLM, OURS = "floor", "naive", "naive, default flags", "litellm", "ours"
+EMPTY_STEPS = "floor, empty steps"
 
 
 class Side(StrEnum):
