@@ -15,7 +15,7 @@ from bench.contenders.temporal import TASK_QUEUE, connected, worker
 
 Result = TypeVar("Result")
 
-_STEP_TIMEOUT = timedelta(seconds=190)
+_STEP_TIMEOUT = timedelta(seconds=30)
 
 
 @workflow.defn(name="naive")

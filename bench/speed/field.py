@@ -32,7 +32,7 @@ _TOLD_CHARACTERS = 2000
 _PAUSE_SECONDS = 0.05
 _LONG_REST_SECONDS = 30
 _COMES_ROUND_SECONDS = 1
-"""After a long rest. A worker's polls have run out by then, and a task given to one of them would be lost for a while."""
+"""After a long rest: a worker's polls have run out by then, and a task given to one of them would be lost for long."""
 _WARM_UP = 3
 _MOST_WARM_UPS = 20
 
@@ -67,6 +67,13 @@ class Contender:
                 await asyncio.sleep(_PAUSE_SECONDS)
         async with asking(self.url, self.shape, self.findings, self.key) as asker:
             yield asker
+
+    async def begun(self) -> Self:
+        """Return when it has answered for the first time, and rests: before that it may not be whole."""
+        async with self.asked():
+            pass
+        self.rest()
+        return self
 
     @contextmanager
     def awake(self) -> Iterator[None]:
@@ -140,8 +147,7 @@ class Field:
         command += [*(str(part) for option in options.items() for part in option), *more]
         contender = await self._start(name, command, port, shape=MINIMAL, health="/healthz")
         contender.temporal_port = temporal_port
-        contender.rest()
-        return contender
+        return await contender.begun()
 
     async def ours(self, name: str = "ours") -> Contender:
         """Start the service as anybody does, with its own settings."""
@@ -158,8 +164,7 @@ class Field:
             name, command, port, shape=OURS, health="/readyz", environment=settings, cwd=self._folder(name)
         )
         contender.temporal_port = temporal_port
-        contender.rest()
-        return contender
+        return await contender.begun()
 
     async def litellm(self) -> Contender:
         """Start the LiteLLM proxy of `.venv-peers`, with nothing but this upstream."""
@@ -178,8 +183,7 @@ class Field:
             "litellm", command, port, shape=OPENAI, health="/health/liveliness", environment=environment, cwd=folder
         )
         contender.key = key
-        contender.rest()
-        return contender
+        return await contender.begun()
 
     def _folder(self, name: str) -> Path:
         folder = self._directory / name.replace(" ", "-").replace(",", "")
