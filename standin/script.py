@@ -1,7 +1,8 @@
 """What the next calls of a model shall do, in order, whatever its name says.
 
 A step is the name of a fault (`"down"`, or `"ok"` for none), a response spelt out (`{"status": 418, "body": …}`), or a
-hold (`{"hold": true, "after": 3}`): the call stays open, after that many tokens, until `release`.
+hold (`{"hold": true, "after": 3}`): the call stays open, after that many tokens, until `release`. Then it goes on, or
+breaks with an error (`{"hold": true, "after": 3, "error": {"code": 403, …}}`).
 """
 
 import asyncio
@@ -62,16 +63,18 @@ class Script:
                 return self._holding(after=0)
             case {"hold": True, "after": int(after), **rest} if not rest:
                 return self._holding(after)
+            case {"hold": True, "after": int(after), "error": Mapping() as error, **rest} if not rest:
+                return self._holding(after, error)
             case {"status": int(status), **rest} if rest.keys() <= {"headers", "body"}:
                 headers = {name: str(value) for name, value in dict(rest.get("headers", {})).items()}
                 return _spelt_out(status, headers, rest.get("body", ""))
         raise ValueError(f"a step is a fault's name, a hold or a response, not {step!r}")
 
-    def _holding(self, after: int) -> Behaviour:
+    def _holding(self, after: int, error: Mapping[str, Any] | None = None) -> Behaviour:
         async def hold(answer: Answer) -> None:
             await answer.speak(after)
             await answer.hold(self._gate)
-            await ok(answer)
+            await (ok(answer) if error is None else answer.fail({"error": dict(error)}))
 
         return hold
 

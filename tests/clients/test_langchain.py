@@ -104,6 +104,11 @@ async def test_an_unknown_persona_is_not_found(model_of: NewModel) -> None:
 
 
 async def test_a_stream_that_breaks_raises(front: Front, model_of: NewModel) -> None:
+    async def watch() -> None:
+        async for piece in model_of("breaking").astream("Hello"):
+            if piece.text:
+                front.standin.release()
+
     with pytest.raises(openai.APIError):
-        [piece async for piece in model_of("breaking").astream("Hello")]
+        await watch()
     await front.until_spoken(FALLBACK)

@@ -18,28 +18,21 @@ def calls(name: str, arguments: dict[str, str]) -> dict[str, object]:
 
 
 def breaks_off() -> dict[str, object]:
-    """Some words, and then a refusal to say more: the next model is asked at once."""
-    delta = {"role": "assistant", "content": "Once upon a time there was"}
+    """One word and, once somebody has read it, a refusal to say more: the next model is asked at once."""
     error = {"code": 403, "message": "No more of this.", "metadata": {"error_type": "content_policy_violation"}}
-    ended = {"index": 0, "delta": {}, "finish_reason": "error"}
-    return _response([{**_HEAD, "choices": [_choice(delta)]}, {**_HEAD, "error": error, "choices": [ended]}])
+    return {"hold": True, "after": 1, "error": error}
 
 
 def _streamed(delta: dict[str, object], finish_reason: str) -> dict[str, object]:
     usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10, "cost": 0.0}
-    return _response(
-        [
-            {**_HEAD, "choices": [_choice(delta)]},
-            {**_HEAD, "choices": [_choice({}, finish_reason)]},
-            {**_HEAD, "choices": [], "usage": usage},
-        ]
-    )
+    chunks: list[dict[str, object]] = [
+        {**_HEAD, "choices": [_choice(delta)]},
+        {**_HEAD, "choices": [_choice({}, finish_reason)]},
+        {**_HEAD, "choices": [], "usage": usage},
+    ]
+    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+    return {"status": 200, "headers": {"Content-Type": "text/event-stream"}, "body": f"{body}data: [DONE]\n\n"}
 
 
 def _choice(delta: dict[str, object], finish_reason: str | None = None) -> dict[str, object]:
     return {"index": 0, "delta": delta, "finish_reason": finish_reason}
-
-
-def _response(chunks: list[dict[str, object]]) -> dict[str, object]:
-    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
-    return {"status": 200, "headers": {"Content-Type": "text/event-stream"}, "body": f"{body}data: [DONE]\n\n"}

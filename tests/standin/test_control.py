@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -54,6 +55,7 @@ async def test_a_stream_can_be_spelt_out(client: httpx.AsyncClient, standin: Sta
         [{"hold": False}],
         [{"hold": True, "aftre": 1}],
         [{"hold": True, "after": "1"}],
+        [{"hold": True, "after": 1, "error": "gone"}],
         [{}],
         [7],
         "down",
@@ -104,6 +106,15 @@ async def test_a_call_can_be_held_in_the_middle_of_its_text(client: httpx.AsyncC
 
     standin.release()
     assert text(await call).endswith("I remember 0 earlier messages.")
+
+
+async def test_a_held_call_can_break_once_it_is_released(client: httpx.AsyncClient, standin: StandIn) -> None:
+    standin.script("openai/gpt-4", {"hold": True, "after": 2, "error": {"code": 403, "message": "No more."}})
+    call = asyncio.create_task(ask_streaming(client))
+    await standin.ledger.until_held()
+    standin.release()
+    chunks = [json.loads(line[6:]) for line in (await call).text.splitlines() if line.startswith("data: {")]
+    assert [chunk.get("error") for chunk in chunks] == [None, None, {"code": 403, "message": "No more."}]
 
 
 async def test_a_client_that_leaves_a_stream_pays_for_the_tokens_sent(
