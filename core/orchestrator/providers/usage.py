@@ -12,6 +12,8 @@ _MOST_TOKENS = 1_000_000_000_000
 def read_usage(value: object) -> Usage | None:
     """Return what a `usage` object says; None where it says nothing legible."""
     report = as_mapping(value)
+    if not report:  # as in every chunk of a stream but the last
+        return None
     prompt = _tokens(report.get("prompt_tokens"))
     completion = _tokens(report.get("completion_tokens"))
     total = _tokens(report.get("total_tokens"))
