@@ -234,8 +234,9 @@ def _source(row: Row[Any], calls: Sequence[EndedCall], broken: int | None) -> En
     """Return the call whose text the reply is: it answered, or said what is kept of it before it broke."""
     if _keeps_a_part(row):
         return next((call for call in calls if call.attempt.ordinal == broken), None)
-    answered = row.answered_place
-    return next((call for call in calls if answered is not None and call.answered_place == answered), None)
+    if row.answered_place is None:
+        return None
+    return next((call for call in calls if call.answered_place == row.answered_place), None)
 
 
 def _keeps_a_part(row: Row[Any]) -> bool:
@@ -248,8 +249,8 @@ async def _broken(connection: AsyncConnection, interaction_ids: Sequence[str]) -
     if not interaction_ids:
         return {}
     query = (
-        select(partials.c.interaction_id, func.max(partials.c.ordinal))
+        select(partials.c.interaction_id, func.max(partials.c.ordinal).label("ordinal"))
         .where(partials.c.interaction_id.in_(interaction_ids))
         .group_by(partials.c.interaction_id)
     )
-    return {interaction_id: ordinal for interaction_id, ordinal in await connection.execute(query)}  # noqa: C416
+    return {row.interaction_id: row.ordinal for row in await connection.execute(query)}

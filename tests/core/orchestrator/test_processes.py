@@ -36,6 +36,25 @@ together.wait()
 libc.malloc_stats()
 """
 
+READY = """
+import gc, weakref
+from core.orchestrator.processes import spare_what_stays
+
+class Ring:
+    def __init__(self) -> None:
+        self.itself = self
+
+gc.disable()
+stays, lost = Ring(), weakref.ref(Ring())
+spare_what_stays()
+print(any(one is stays for one in gc.get_objects()), lost() is None)
+"""
+
+
+def test_what_stays_is_not_looked_through_again_and_garbage_does_not_stay() -> None:
+    told = subprocess.run([sys.executable, "-c", READY], capture_output=True, text=True, check=True).stdout
+    assert told == "False True\n"
+
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have one pool")
 def test_threads_share_few_pools_of_memory() -> None:
