@@ -21,7 +21,7 @@ from tests.system.stories import (
 from tests.system.streams import everything, kinds, reduced
 
 MODEL = "test/model"
-HELD_AFTER_SOME_WORDS = {"hold": True, "after": 3}
+HELD_AFTER_A_WORD = {"hold": True, "after": 1}
 WHAT_A_CALL_WRITES = ("attempts", "completions", "partials", "reply_events", "interactions", "messages")
 
 
@@ -32,7 +32,7 @@ def written(system: System) -> dict[str, list[tuple[object, ...]]]:
 
 
 async def test_a_worker_that_wakes_beside_its_replacement_writes_nothing(own_system: System) -> None:
-    own_system.standin.script(MODEL, HELD, HELD_AFTER_SOME_WORDS)
+    own_system.standin.script(MODEL, HELD, HELD_AFTER_A_WORD)
     workers = [await own_system.start_worker(**SHORT_HEARTBEAT) for _ in range(2)]
     await own_system.start_api()
     asked = await own_system.interact(session_id="paused", model=MODEL, background=True)
@@ -46,11 +46,11 @@ async def test_a_worker_that_wakes_beside_its_replacement_writes_nothing(own_sys
     own_system.standin.release()  # the whole answer to its call waits for it
     await held(own_system)
 
-    async def the_replacement_has_shown_its_first_words() -> bool:
+    async def the_replacement_has_shown_its_word() -> bool:
         events = written(own_system)["reply_events"]
         return [event for event in events if "text.delta" in event] != []
 
-    await eventually(the_replacement_has_shown_its_first_words)
+    await eventually(the_replacement_has_shown_its_word)
     before: Json = await explain(own_system, interaction_id)
     kept = written(own_system)
     sleeper.send(signal.SIGCONT)
