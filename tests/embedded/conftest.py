@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from temporalio.client import Client
 
 from tests.harness import Process, free_port
 
@@ -24,6 +25,7 @@ class Ups:
         self.forked = True
         """See `tests.forks`; False: the command itself."""
         self._runs: list[Process] = []
+        self._workflow_id = ""
 
     async def begin(self, *arguments: str, **settings: str) -> Process:
         """Start one and do not wait for it."""
@@ -48,7 +50,13 @@ class Ups:
             body = {"message": message, "user_id": "ada", "session_id": session_id}
             response = await client.post("/api/llm/interact", json=body)
         assert response.status_code == 200, response.text
+        self._workflow_id = response.json()["workflow_id"]
         return str(response.json()["message"])
+
+    async def until_closed(self) -> None:
+        """Return when Temporal has heard of the last reply, which its caller had before that."""
+        client = await Client.connect(f"127.0.0.1:{self.temporal_port}")
+        await client.get_workflow_handle(self._workflow_id).result()
 
     async def end(self) -> None:
         """End what a test left running."""

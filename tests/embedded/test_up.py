@@ -89,6 +89,7 @@ async def test_after_a_kill_no_child_lives_and_the_next_one_remembers(ups: Ups) 
     run = await ups.start()
     assert "My name is Ada" in await ups.interact("What is my name?", "ours")
     await _refuses_a_second_one(ups, run)
+    await ups.until_closed()  # what is reported to a Temporal that is gone is reported for ten seconds
     await _ends_with_temporal(run)
 
 
