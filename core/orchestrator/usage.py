@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, func, null, select
 
 from core.orchestrator.contracts import DEFAULT_PROVIDER, AttemptStatus, Contract, Dollars
-from core.orchestrator.storage.database import Database, takes_long
+from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import attempts
 
 
@@ -87,8 +87,7 @@ class UsageReports:
         key = _COLUMNS[group_by]
         grouped = _within(_sums(key), since, until, user_id).group_by(key)
         order = [key] if group_by is GroupBy.DAY else [func.sum(attempts.c.cost_usd).desc().nulls_last(), key]
-        async with self._database.read() as connection:
-            takes_long(connection)  # it sums up whatever there is
+        async with self._database.read(takes_long=True) as connection:  # it sums up whatever there is
             rows = await connection.execute(grouped.order_by(*order))
             items = [UsageSum.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - documented API
             total = (await connection.execute(_within(_sums(None), since, until, user_id))).one()

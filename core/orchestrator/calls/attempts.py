@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Attempt, AttemptStatus, ToolCall, Usage
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import attempts, completions
 
 _USAGE_FIELDS = tuple(Usage.model_fields)
@@ -39,7 +39,7 @@ class EndedCall:
     tool_calls: Sequence[ToolCall] | None
 
 
-async def read_attempts(connection: AsyncConnection, interaction_id: str, place: int | None = None) -> list[Attempt]:
+async def read_attempts(connection: Connection, interaction_id: str, place: int | None = None) -> list[Attempt]:
     """Return the ended calls of an interaction, in order, and the models that were passed over.
 
     With `place`, only the calls that were made for that place of the plan.
@@ -52,9 +52,7 @@ async def read_attempts(connection: AsyncConnection, interaction_id: str, place:
     return [_attempt(row) for row in rows]
 
 
-async def read_calls(
-    connection: AsyncConnection, interaction_ids: Collection[str]
-) -> Mapping[str, Sequence[EndedCall]]:
+async def read_calls(connection: Connection, interaction_ids: Collection[str]) -> Mapping[str, Sequence[EndedCall]]:
     """Return the ended calls of each of some interactions, in order; one without any is missing."""
     found: defaultdict[str, list[EndedCall]] = defaultdict(list)
     for row in await connection.execute(_WITH_ANSWERS, {"interaction_ids": list(interaction_ids)}):

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.replies.log import append_wake
 from core.orchestrator.storage.changes import Watch, cancel_topic
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions
 
@@ -26,7 +26,7 @@ class Cancelling(StrEnum):
     """Cancelled, and leaving no message."""
 
 
-async def mark_cancelling(connection: AsyncConnection, interaction_id: str, how: Cancelling) -> bool:
+async def mark_cancelling(connection: Connection, interaction_id: str, how: Cancelling) -> bool:
     """Note that an interaction is to end, unless it has; a rollback stays one.
 
     Returns:

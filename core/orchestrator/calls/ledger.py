@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, exists, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import read_attempts
 from core.orchestrator.calls.lost import LOST_CALL, LostCall, close_open_calls, lost_events
@@ -22,6 +21,7 @@ from core.orchestrator.models.cooldowns import forget
 from core.orchestrator.providers.base import ChatCompletion
 from core.orchestrator.providers.untrusted import one_line
 from core.orchestrator.replies.log import append, append_if, appending_if
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.locks import hold_interactions
 from core.orchestrator.storage.tables import attempts, completions, interactions
@@ -274,7 +274,7 @@ def _skipped_columns(skipped: SkippedCall) -> dict[str, Any]:
 
 
 async def _write_open(
-    connection: AsyncConnection, interaction_id: str, ordinal: int, **values: Any
+    connection: Connection, interaction_id: str, ordinal: int, **values: Any
 ) -> Row[tuple[str, str]] | None:
     """Write to a call's row if it is still open, and return which model's it is; None where it is closed."""
     result = await connection.execute(_WRITE_OPEN, {"of": interaction_id, "number": ordinal, **values})

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.texts import keep_partial
 from core.orchestrator.contracts import AttemptStatus, InteractionError
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.events import AttemptFailed, InteractionEvent, TextReset
 from core.orchestrator.replies.log import shown_text
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import attempts
 
 LOST_CALL = InteractionError(type=ErrorType.WORKER_LOST, detail="the worker was lost during the call")
@@ -37,7 +37,7 @@ class LostCall:
 
 
 async def close_open_calls(
-    connection: AsyncConnection, interaction_id: str, error: InteractionError, *, watched: bool
+    connection: Connection, interaction_id: str, error: InteractionError, *, watched: bool
 ) -> Sequence[LostCall]:
     """Close the calls of an interaction that nobody has closed, and keep what they had shown; the cost is unknown."""
     cancelled = error.type is ErrorType.CANCELLED

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import AttemptStatus, ToolCall
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import attempts, completions, partials
 
 _FINISHED = select(completions).where(
@@ -31,13 +31,13 @@ class PartialText:
     text: str
 
 
-async def read_finished_text(connection: AsyncConnection, interaction_id: str, place: int) -> FinishedText | None:
+async def read_finished_text(connection: Connection, interaction_id: str, place: int) -> FinishedText | None:
     """Return the answer kept for a place of the plan, or None."""
     row = (await connection.execute(_FINISHED, {"interaction_id": interaction_id, "place": place})).one_or_none()
     return None if row is None else FinishedText(row.ordinal, row.text, row.finish_reason, row.tool_calls)
 
 
-async def read_partial(connection: AsyncConnection, interaction_id: str) -> PartialText | None:
+async def read_partial(connection: Connection, interaction_id: str) -> PartialText | None:
     """Return what the last broken call that had said something said, or None."""
     query = (
         select(partials).where(partials.c.interaction_id == interaction_id).order_by(partials.c.ordinal.desc()).limit(1)
@@ -46,7 +46,7 @@ async def read_partial(connection: AsyncConnection, interaction_id: str) -> Part
     return None if row is None else PartialText(row.ordinal, row.text)
 
 
-async def read_cancelled_text(connection: AsyncConnection, interaction_id: str) -> str | None:
+async def read_cancelled_text(connection: Connection, interaction_id: str) -> str | None:
     """Return what the call said that was cut off by the cancellation of its interaction, or None."""
     query = (
         select(partials.c.text)
@@ -62,6 +62,6 @@ async def read_cancelled_text(connection: AsyncConnection, interaction_id: str) 
     return text
 
 
-async def keep_partial(connection: AsyncConnection, interaction_id: str, ordinal: int, text: str) -> None:
+async def keep_partial(connection: Connection, interaction_id: str, ordinal: int, text: str) -> None:
     """Keep what a call had said when it broke."""
     await connection.execute(insert(partials).values(interaction_id=interaction_id, ordinal=ordinal, text=text))

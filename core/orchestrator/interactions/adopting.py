@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Row, insert, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.texts import read_finished_text
 from core.orchestrator.contracts import InteractionKind, InteractionRequest, Message
@@ -20,14 +19,13 @@ from core.orchestrator.interactions.said import Said
 from core.orchestrator.memory.chat_messages import reply_message
 from core.orchestrator.memory.exchanges import exchanges_of
 from core.orchestrator.memory.rows import asked_row, reply_row, rows_of
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.locks import hold
 from core.orchestrator.storage.tables import interactions, messages, sessions
 from core.orchestrator.storage.upserts import insert_if_absent
 
 
-async def turn_to_follow(
-    connection: AsyncConnection, interaction_id: str, user_id: str, now: datetime
-) -> tuple[str, int]:
+async def turn_to_follow(connection: Connection, interaction_id: str, user_id: str, now: datetime) -> tuple[str, int]:
     """Return session and turn of an interaction that another is to follow.
 
     Raises:
@@ -42,7 +40,7 @@ async def turn_to_follow(
     return row.session_id, row.turn
 
 
-async def _adopted(connection: AsyncConnection, interaction_id: str, now: datetime) -> Row[Any]:
+async def _adopted(connection: Connection, interaction_id: str, now: datetime) -> Row[Any]:
     """Give an interaction a session, unless somebody else has done it by now, and return its row."""
     row = await find_row(connection, interaction_id)
     if row is None:
@@ -78,7 +76,7 @@ def _message_alone(row: Row[Any]) -> Said:
     return Said([{"role": "user", "content": message}])
 
 
-async def _reply(connection: AsyncConnection, row: Row[Any]) -> Message:
+async def _reply(connection: Connection, row: Row[Any]) -> Message:
     if row.answered_place is None:
         return reply_message(row.reply)
     finished = await read_finished_text(connection, row.interaction_id, row.answered_place)

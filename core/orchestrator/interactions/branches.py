@@ -6,12 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Row, func, insert, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Message
 from core.orchestrator.memory.exchanges import reply_of
 from core.orchestrator.memory.matching import Walk
 from core.orchestrator.memory.rows import asked_number, reply_number, reply_row
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import messages, sessions
 from core.orchestrator.storage.upserts import insert_if_absent
 
@@ -19,7 +19,7 @@ _MAX_ID_CHARACTERS = 128
 _NUMBERS_TRIED = 3
 
 
-async def hold_session(connection: AsyncConnection, session_id: str) -> Row[Any] | None:
+async def hold_session(connection: Connection, session_id: str) -> Row[Any] | None:
     """Hold a session with the one that its conversation began with, and return it; None: there is no such session."""
     its = select(sessions.c.conversation_id).where(sessions.c.session_id == session_id).scalar_subquery()
     query = select(sessions).where(sessions.c.session_id.in_([session_id, its]))
@@ -28,7 +28,7 @@ async def hold_session(connection: AsyncConnection, session_id: str) -> Row[Any]
     return next((row for row in rows if row.session_id == session_id), None)
 
 
-async def hold_branches(connection: AsyncConnection, session: Row[Any]) -> Sequence[Row[Any]]:
+async def hold_branches(connection: Connection, session: Row[Any]) -> Sequence[Row[Any]]:
     """Hold all of the conversation that a held session belongs to, save what is being erased; that session is held.
 
     Returns:
@@ -55,7 +55,7 @@ def _conversation_of(session: Row[Any]) -> str:
 
 
 async def begin_branch(
-    connection: AsyncConnection, session: Row[Any], compared: Walk, turns: int, now: datetime, *, resends: bool
+    connection: Connection, session: Row[Any], compared: Walk, turns: int, now: datetime, *, resends: bool
 ) -> str:
     """Begin a branch of a held session where a client has something else, and return its id; the session stays.
 
@@ -88,7 +88,7 @@ async def begin_branch(
     return session_id
 
 
-async def go_on(connection: AsyncConnection, session: Row[Any], compared: Walk) -> None:
+async def go_on(connection: Connection, session: Row[Any], compared: Walk) -> None:
     """Remember of a held session what a client has heard of it, and not what it knows nothing of."""
     unknown = [asked_number(turn.number) for turn in compared.passed_over if turn.is_remembered]
     in_session = messages.c.session_id == session.session_id
@@ -98,7 +98,7 @@ async def go_on(connection: AsyncConnection, session: Row[Any], compared: Walk) 
     await _remember_as_heard(connection, session.session_id, compared.heard)
 
 
-async def _copy(connection: AsyncConnection, session_id: str, into: str, compared: Walk) -> None:
+async def _copy(connection: Connection, session_id: str, into: str, compared: Walk) -> None:
     """Copy what a branch has in common with the session that it leaves."""
     unknown = [asked_number(turn.number) for turn in compared.passed_over]
     columns = [column for column in messages.c if column is not messages.c.session_id]
@@ -113,9 +113,7 @@ async def _copy(connection: AsyncConnection, session_id: str, into: str, compare
     await _remember_as_heard(connection, into, heard)
 
 
-async def _remember_as_heard(
-    connection: AsyncConnection, session_id: str, replies: Mapping[int, Sequence[Message]]
-) -> None:
+async def _remember_as_heard(connection: Connection, session_id: str, replies: Mapping[int, Sequence[Message]]) -> None:
     """Note how a client has replies: later prompts tell the model so, though the transcript has all of them."""
     for turn, replied in replies.items():
         heard = reply_row(turn, replied)

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling
 from core.orchestrator.contracts import InteractionRequest, Message
@@ -27,12 +26,13 @@ from core.orchestrator.interactions.said import Said
 from core.orchestrator.interactions.walking import walk, walk_along_end, walk_along_unanswered
 from core.orchestrator.memory.exchanges import Exchange, ask_the_same, exchanges_of
 from core.orchestrator.memory.matching import Walk
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import sessions
 from core.orchestrator.storage.upserts import insert_if_absent
 
 
 async def find_place(
-    connection: AsyncConnection, request: InteractionRequest, opening: Opening, said: Said, now: datetime
+    connection: Connection, request: InteractionRequest, opening: Opening, said: Said, now: datetime
 ) -> Place | Opened | None:
     """Return the place of a turn, or the open one that asks the same; None: there is no conversation to have one in.
 
@@ -82,7 +82,7 @@ class _Compared:
 class _Turn:
     """A turn that wants a place."""
 
-    connection: AsyncConnection
+    connection: Connection
     request: InteractionRequest
     opening: Opening
     said: Said

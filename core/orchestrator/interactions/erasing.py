@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, delete, insert, literal, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
 from core.orchestrator.clock import Clock, utc_now
@@ -27,7 +26,8 @@ from core.orchestrator.interactions.store import CANCELLED, Ending, InteractionS
 from core.orchestrator.memory.conversations import owner_of
 from core.orchestrator.runs import Runs
 from core.orchestrator.storage.changes import reply_topic, touch
-from core.orchestrator.storage.database import Database, takes_long
+from core.orchestrator.storage.connection import Connection
+from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import (
     attempts,
     completions,
@@ -141,9 +141,7 @@ class Erasure:
             unended = await _mark_unended(connection, whole)
         await self._end(unended)
         await self._delete_runs(found)
-        async with self._database.write() as connection:
-            if len(found) > _MANY:
-                takes_long(connection)
+        async with self._database.write(takes_long=len(found) > _MANY) as connection:
             if await _is_there(connection, session):
                 # What a branch has in common with others belongs to their interactions.
                 await connection.execute(delete(messages).where(messages.c.session_id == session.session_id))
@@ -192,7 +190,7 @@ def _ids(which: ColumnElement[bool]) -> Select[str]:
     return select(interactions.c.interaction_id).where(which)
 
 
-async def _is_known(connection: AsyncConnection, user_id: str) -> bool:
+async def _is_known(connection: Connection, user_id: str) -> bool:
     known = (
         select(sessions.c.session_id).where(sessions.c.user_id == user_id),
         select(interactions.c.interaction_id).where(interactions.c.user_id == user_id),
@@ -201,7 +199,7 @@ async def _is_known(connection: AsyncConnection, user_id: str) -> bool:
     return bool(await connection.scalar(select(or_(*(query.exists() for query in known)))))
 
 
-async def _close(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[Row[Any]]:
+async def _close(connection: Connection, which: ColumnElement[bool]) -> Sequence[Row[Any]]:
     """Let sessions and their branches take no further turn, and return them: each after those that have left it."""
     closed: list[Row[Any]] = []
     while True:
@@ -215,7 +213,7 @@ async def _close(connection: AsyncConnection, which: ColumnElement[bool]) -> Seq
         which = sessions.c.forked_from.in_([session.session_id for session in found])
 
 
-async def _is_there(connection: AsyncConnection, session: Row[Any]) -> bool:
+async def _is_there(connection: Connection, session: Row[Any]) -> bool:
     """Tell whether a session is still the one that was closed, and hold it.
 
     Once it is gone, anybody may choose the same id.
@@ -225,7 +223,7 @@ async def _is_there(connection: AsyncConnection, session: Row[Any]) -> bool:
     return (await connection.execute(query.with_for_update())).one_or_none() is not None
 
 
-async def _mark_unended(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[str]:
+async def _mark_unended(connection: Connection, which: ColumnElement[bool]) -> Sequence[str]:
     """Mark all that has not ended at once, so that no turn begins because the one before it has ended."""
     unended = _ids(which & interactions.c.ended_at.is_(None)).order_by(interactions.c.interaction_id)
     found = (await connection.scalars(unended.with_for_update(key_share=True))).all()
@@ -234,7 +232,7 @@ async def _mark_unended(connection: AsyncConnection, which: ColumnElement[bool])
     return found
 
 
-async def _erase(connection: AsyncConnection, which: ColumnElement[bool], now: datetime) -> None:
+async def _erase(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
     """Erase interactions that have ended, and note their ids, so that no step under way brings one of them back."""
     ids = _ids(which)
     for interaction_id in await connection.scalars(ids.order_by(interactions.c.interaction_id).with_for_update()):

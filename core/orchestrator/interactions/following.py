@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import InteractionStatus, InteractionView
 from core.orchestrator.events import TERMINAL_TYPES, InteractionEvent, TextReset, terminal_event_of
@@ -25,6 +24,7 @@ from core.orchestrator.replies.log import (
     reset_and_whole,
 )
 from core.orchestrator.storage.changes import Watch, reply_topic
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import WAKE, interactions, reply_events
 
@@ -119,13 +119,13 @@ class ReplyFollower:
             return Batch(await _with_the_end(connection, interaction_id, after, events[:-1]), last=True)
 
     @asynccontextmanager
-    async def _read(self) -> AsyncIterator[AsyncConnection]:
+    async def _read(self) -> AsyncIterator[Connection]:
         async with self._turns, self._database.read() as connection:
             yield connection
 
 
 async def _with_the_end(
-    connection: AsyncConnection, interaction_id: str, after: int, before: list[LoggedEvent]
+    connection: Connection, interaction_id: str, after: int, before: list[LoggedEvent]
 ) -> list[LoggedEvent]:
     """Return the events before the terminal one, those that stand for a log that is gone, and the terminal one."""
     number = await _terminal_number(connection, interaction_id)
@@ -142,7 +142,7 @@ async def _with_the_end(
     return [*shown, _terminal(number, view)]
 
 
-async def _terminal_number(connection: AsyncConnection, interaction_id: str) -> int:
+async def _terminal_number(connection: Connection, interaction_id: str) -> int:
     query = select(reply_events.c.sequence).where(
         reply_events.c.interaction_id == interaction_id, reply_events.c.type.in_(TERMINAL_TYPES)
     )
@@ -152,7 +152,7 @@ async def _terminal_number(connection: AsyncConnection, interaction_id: str) -> 
     return found
 
 
-async def _holds_events(connection: AsyncConnection, interaction_id: str) -> bool:
+async def _holds_events(connection: Connection, interaction_id: str) -> bool:
     """Return whether the log of an interaction holds more than its end."""
     query = (
         select(reply_events.c.sequence)

@@ -1,13 +1,13 @@
 """What came with a message beyond its text: kept with the interaction, and gone with it."""
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.interactions.said import Said
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import inputs
 
 
-async def put_input(connection: AsyncConnection, interaction_id: str, said: Said, *, whole: bool) -> None:
+async def put_input(connection: Connection, interaction_id: str, said: Said, *, whole: bool) -> None:
     """Keep what a client said.
 
     Args:
@@ -27,7 +27,7 @@ async def put_input(connection: AsyncConnection, interaction_id: str, said: Said
     )
 
 
-async def read_input(connection: AsyncConnection, interaction_id: str) -> Said | None:
+async def read_input(connection: Connection, interaction_id: str) -> Said | None:
     """Return what is kept of an interaction, or None; where a session has the conversation so far, what was new."""
     query = select(inputs).where(inputs.c.interaction_id == interaction_id)
     row = (await connection.execute(query)).one_or_none()

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import Column, Select, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.errors import NotNowError, OverloadedError, RateLimitedError, TooManyOpenError
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.locks import hold
 from core.orchestrator.storage.tables import interactions
 
@@ -73,7 +73,7 @@ class Limits:
         # One query for all, built once: it is asked for every interaction.
         self._query = select(*[straw.scalar_subquery() for straw in straws])
 
-    async def hold(self, connection: AsyncConnection, applicant: Applicant) -> None:
+    async def hold(self, connection: Connection, applicant: Applicant) -> None:
         """Let nobody else be counted for the same user or key until the transaction ends; to be done before `check`.
 
         What is open in all is not held, for then nobody could be let in beside another: where transactions run side by
@@ -87,7 +87,7 @@ class Limits:
         if names:
             await hold(connection, *names)
 
-    async def check(self, connection: AsyncConnection, applicant: Applicant, now: datetime) -> None:
+    async def check(self, connection: Connection, applicant: Applicant, now: datetime) -> None:
         """Return if there is room for one more; of several limits that are reached, the narrowest is told.
 
         Raises:

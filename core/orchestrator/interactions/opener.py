@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.clock import Clock, utc_now
@@ -24,6 +23,7 @@ from core.orchestrator.interactions.reader import InteractionReader
 from core.orchestrator.interactions.repetition import opened_before
 from core.orchestrator.memory.rows import asked_row, rows_of
 from core.orchestrator.replies.log import append
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, prompts
 from core.orchestrator.storage.upserts import put
@@ -118,9 +118,7 @@ class InteractionOpener(InteractionReader):
             return Opened(request)
 
 
-async def put_prompt(
-    connection: AsyncConnection, interaction_id: str, prompt: Prompt, explanation: dict[str, Any]
-) -> None:
+async def put_prompt(connection: Connection, interaction_id: str, prompt: Prompt, explanation: dict[str, Any]) -> None:
     """Keep a prompt and why it is as it is, in place of an earlier one."""
     row = {
         "interaction_id": interaction_id,
@@ -152,7 +150,7 @@ def _columns(request: InteractionRequest | CompletionRequest, opening: Opening, 
 
 
 async def _find_place(
-    connection: AsyncConnection, request: InteractionRequest, opening: Opening, now: datetime
+    connection: Connection, request: InteractionRequest, opening: Opening, now: datetime
 ) -> Place | Opened | None:
     if opening.said is not None:
         return await find_place(connection, request, opening, opening.said, now)
@@ -169,7 +167,7 @@ def _of_its_own(opening: Opening, place: Place) -> Opening:
 
 
 async def _put_messages(
-    connection: AsyncConnection, request: InteractionRequest, place: Place, opening: Opening, now: datetime
+    connection: Connection, request: InteractionRequest, place: Place, opening: Opening, now: datetime
 ) -> None:
     asked = opening.said.new if opening.said else [{"role": "user", "content": request.message}]
     common = {"session_id": place.session_id, "interaction_id": request.interaction_id, "created_at": now}
@@ -178,9 +176,7 @@ async def _put_messages(
     await connection.execute(_SAY, [common | row for row in [*rows, asked_row(place.turn, asked)]])
 
 
-async def _queued(
-    connection: AsyncConnection, request: InteractionRequest, place: Place | None
-) -> list[InteractionQueued]:
+async def _queued(connection: Connection, request: InteractionRequest, place: Place | None) -> list[InteractionQueued]:
     if place is None:
         return []
     earlier = await open_turns_before(connection, place.session_id, place.turn)

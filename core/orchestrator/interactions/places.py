@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
 from core.orchestrator.contracts import InteractionRequest, Message, MultitaskStrategy
 from core.orchestrator.errors import SessionBusyError, SessionErasingError, SessionOwnershipError
 from core.orchestrator.memory.exchanges import Exchange
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.locks import hold_interactions
 from core.orchestrator.storage.tables import interactions, sessions
 from core.orchestrator.storage.upserts import insert_if_absent
@@ -46,7 +46,7 @@ class Place:
 
 
 async def next_place(
-    connection: AsyncConnection,
+    connection: Connection,
     request: InteractionRequest,
     session_id: str,
     strategy: MultitaskStrategy,
@@ -83,7 +83,7 @@ def check_open_to(session: Row[Any], user_id: str) -> None:
         raise SessionErasingError(session.session_id)
 
 
-async def make_way(connection: AsyncConnection, session_id: str, strategy: MultitaskStrategy) -> list[str]:
+async def make_way(connection: Connection, session_id: str, strategy: MultitaskStrategy) -> list[str]:
     """Refuse to disturb the open turns of a session, or mark them; return those nobody had marked so before.
 
     Raises:
@@ -103,12 +103,12 @@ async def make_way(connection: AsyncConnection, session_id: str, strategy: Multi
     return await displace(connection, busy, how)
 
 
-async def displace(connection: AsyncConnection, turns: Sequence[str], how: Cancelling) -> list[str]:
+async def displace(connection: Connection, turns: Sequence[str], how: Cancelling) -> list[str]:
     """Mark turns to be ended; return those nobody had marked so before."""
     await hold_interactions(connection, interactions.c.interaction_id.in_(turns))
     return [turn for turn in turns if await mark_cancelling(connection, turn, how)]
 
 
-async def open_turns_before(connection: AsyncConnection, session_id: str, turn: int) -> Sequence[str]:
+async def open_turns_before(connection: Connection, session_id: str, turn: int) -> Sequence[str]:
     """Return the turns of a session before a number that have not ended, in order; ten at most."""
     return (await connection.scalars(_OPEN_BEFORE, {"session_id": session_id, "turn": turn})).all()

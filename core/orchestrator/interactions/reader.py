@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.attempts import EndedCall, read_calls, total_usage
 from core.orchestrator.calls.prompt import Prompt
@@ -21,6 +20,7 @@ from core.orchestrator.contracts import (
 from core.orchestrator.errors import ErrorType, UnknownResourceError
 from core.orchestrator.interactions.inputs import read_input
 from core.orchestrator.interactions.said import Said
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import erased_interactions, interactions, partials, prompts
 from core.orchestrator.workflow_ids import workflow_id_of
@@ -160,12 +160,12 @@ class InteractionReader:
         return explanation
 
 
-async def find_row(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
+async def find_row(connection: Connection, interaction_id: str) -> Row[Any] | None:
     """Return the row of an interaction, or None."""
     return (await connection.execute(_ROW, {"interaction_id": interaction_id})).one_or_none()
 
 
-async def find_held_row(connection: AsyncConnection, interaction_id: str) -> Row[Any] | None:
+async def find_held_row(connection: Connection, interaction_id: str) -> Row[Any] | None:
     """Return the row of an interaction as it is left by whoever has it, and hold it; or None."""
     return (await connection.execute(_HELD_ROW, {"interaction_id": interaction_id})).one_or_none()
 
@@ -187,7 +187,7 @@ def read_request(row: Row[Any]) -> InteractionRequest | CompletionRequest:
     return model.model_validate(row.request)
 
 
-async def read_view(connection: AsyncConnection, interaction_id: str) -> InteractionView:
+async def read_view(connection: Connection, interaction_id: str) -> InteractionView:
     """Return an interaction as a client sees it.
 
     Raises:
@@ -198,7 +198,7 @@ async def read_view(connection: AsyncConnection, interaction_id: str) -> Interac
     return view
 
 
-async def read_views(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[InteractionView]:
+async def read_views(connection: Connection, rows: Sequence[Row[Any]]) -> list[InteractionView]:
     """Return interactions as a client sees them, in the order of their rows, with as many queries as for one."""
     calls = await read_calls(connection, [row.interaction_id for row in rows])
     broken = await _broken(connection, [row.interaction_id for row in rows if _keeps_a_part(row)])
@@ -244,7 +244,7 @@ def _keeps_a_part(row: Row[Any]) -> bool:
     return row.status in (InteractionStatus.INCOMPLETE, InteractionStatus.CANCELLED) and row.reply is not None
 
 
-async def _broken(connection: AsyncConnection, interaction_ids: Sequence[str]) -> Mapping[str, int]:
+async def _broken(connection: Connection, interaction_ids: Sequence[str]) -> Mapping[str, int]:
     """Return the number of the last call of each interaction that had said something when it broke."""
     if not interaction_ids:
         return {}

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, bindparam, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import CompletionRequest, InteractionRequest, InteractionStatus
 from core.orchestrator.errors import IdempotencyConflictError, UnknownResourceError
 from core.orchestrator.interactions.opening import Opened, Opening
 from core.orchestrator.interactions.reader import find_held_row, find_row, read_request
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.locks import hold
 from core.orchestrator.storage.tables import erased_interactions, interactions, sessions
 
@@ -24,7 +24,7 @@ _WITH_KEY = (
 
 
 async def opened_before(
-    connection: AsyncConnection, request: InteractionRequest | CompletionRequest, opening: Opening, now: datetime
+    connection: Connection, request: InteractionRequest | CompletionRequest, opening: Opening, now: datetime
 ) -> Opened | None:
     """Return the interaction that a request opened before, or None; until the transaction ends no other opens it.
 
@@ -55,7 +55,7 @@ async def opened_before(
     return await opened_again(connection, row, now) if row is not None else None
 
 
-async def opened_again(connection: AsyncConnection, row: Row[Any], now: datetime) -> Opened:
+async def opened_again(connection: Connection, row: Row[Any], now: datetime) -> Opened:
     """Return an interaction as what another request has come to."""
     if row.status == InteractionStatus.QUEUED:
         # It is started once more, should its first start not have been recorded: nobody takes it for abandoned now.
@@ -65,7 +65,7 @@ async def opened_again(connection: AsyncConnection, row: Row[Any], now: datetime
 
 
 async def _just_like(
-    connection: AsyncConnection, request: InteractionRequest | CompletionRequest, fingerprint: str, now: datetime
+    connection: Connection, request: InteractionRequest | CompletionRequest, fingerprint: str, now: datetime
 ) -> Row[Any] | None:
     """Return the last interaction that asked the same, if it has just ended or not yet, and nothing was said since.
 

@@ -13,7 +13,6 @@ from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling, mark_cancelling
 from core.orchestrator.calls.lost import LOST_CALL, close_open_calls
@@ -35,6 +34,7 @@ from core.orchestrator.memory.chat_messages import reply_message
 from core.orchestrator.memory.conversations import select_window
 from core.orchestrator.memory.rows import asked_number, reply_number, reply_row
 from core.orchestrator.replies.log import append, append_end, append_wake
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.locks import hold_session_of
 from core.orchestrator.storage.tables import interactions, messages
 
@@ -201,7 +201,7 @@ class InteractionStore(InteractionOpener):
                 return None
             return await self._ended(connection, row, Ending(InteractionStatus.CANCELLED, error=CANCELLED))
 
-    async def _ended(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Ended:
+    async def _ended(self, connection: Connection, row: Row[Any], ending: Ending) -> Ended:
         first = not InteractionStatus(row.status).is_final
         if first:
             row = await self._end(connection, row, ending)
@@ -237,7 +237,7 @@ class InteractionStore(InteractionOpener):
                 await append_end(connection, view, watched=row.watched)
             return Abandonment.ENDED
 
-    async def _end(self, connection: AsyncConnection, row: Row[Any], ending: Ending) -> Row[Any]:
+    async def _end(self, connection: Connection, row: Row[Any], ending: Ending) -> Row[Any]:
         """End an interaction, and return its row as it is then."""
         now = self._clock()
         ending = _as_wanted(ending, row.cancelling)
@@ -279,12 +279,12 @@ def _as_wanted(ending: Ending, cancelling: str | None) -> Ending:
     return Ending(InteractionStatus.CANCELLED, reply=kept, error=CANCELLED)
 
 
-async def _next_open_turn(connection: AsyncConnection, row: Row[Any]) -> str | None:
+async def _next_open_turn(connection: Connection, row: Row[Any]) -> str | None:
     found: str | None = await connection.scalar(_NEXT_OPEN, {"session_id": row.session_id, "turn": row.turn})
     return found
 
 
-async def _forget_messages(connection: AsyncConnection, row: Row[Any]) -> None:
+async def _forget_messages(connection: Connection, row: Row[Any]) -> None:
     if row.session_id is None:
         return
     own = messages.c.sequence.between(asked_number(row.turn), reply_number(row.turn))

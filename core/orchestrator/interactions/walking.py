@@ -5,13 +5,13 @@ from itertools import groupby, takewhile
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.cancelling import Cancelling
 from core.orchestrator.contracts import InteractionStatus, Message
 from core.orchestrator.memory.exchanges import Exchange, Reply, ask_the_same, reply_of
 from core.orchestrator.memory.matching import StoredTurn, Walk
 from core.orchestrator.memory.rows import asked_number, reply_number, turn_of
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import interactions, messages
 
 _FEW, _MANY = 8, 200
@@ -19,7 +19,7 @@ _CUT = (InteractionStatus.CANCELLED, InteractionStatus.INCOMPLETE)
 
 
 async def walk(
-    connection: AsyncConnection, session_id: str, said: Sequence[Exchange], new: Sequence[Message], begin: int = 0
+    connection: Connection, session_id: str, said: Sequence[Exchange], new: Sequence[Message], begin: int = 0
 ) -> Walk:
     """Compare what a client has with a session, from after the turn `begin` on; no more is read than that takes."""
     compared = Walk(said, begin, new)
@@ -38,7 +38,7 @@ async def walk(
 
 
 async def walk_along_end(
-    connection: AsyncConnection, session: Row[Any], said: Sequence[Exchange], new: Sequence[Message]
+    connection: Connection, session: Row[Any], said: Sequence[Exchange], new: Sequence[Message]
 ) -> Walk | None:
     """Compare what a client has with the end of a session; None: that is something else.
 
@@ -65,7 +65,7 @@ async def walk_along_end(
 
 
 async def walk_along_unanswered(
-    connection: AsyncConnection, session: Row[Any], said: Sequence[Exchange], new: Sequence[Message]
+    connection: Connection, session: Row[Any], said: Sequence[Exchange], new: Sequence[Message]
 ) -> tuple[Walk, StoredTurn | None]:
     """Return what a client that sends only news says again, and the last turn, where nobody has answered it."""
     replied = (
@@ -94,7 +94,7 @@ def _turns(rows: Sequence[Row[Any]]) -> list[StoredTurn]:
 
 
 async def _rows_after(
-    connection: AsyncConnection, session_id: str, after: int | ColumnElement[int], limit: int
+    connection: Connection, session_id: str, after: int | ColumnElement[int], limit: int
 ) -> list[Row[Any]]:
     query = (
         select(

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import BigInteger, bindparam, literal, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Contract, InteractionStatus, MemoryWindow, Message
 from core.orchestrator.errors import SessionOwnershipError, UnknownResourceError
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, sessions
 
@@ -34,7 +34,7 @@ _SAID_BETWEEN = (
 )
 
 
-async def select_window(connection: AsyncConnection, session_id: str, before: int, budget: int) -> MemoryWindow:
+async def select_window(connection: Connection, session_id: str, before: int, budget: int) -> MemoryWindow:
     """Choose the newest messages of a session that fit a token budget.
 
     The cost depends on how many fit, never on how long the conversation is: the dropped ones are counted by their
@@ -184,7 +184,7 @@ class Conversations:
             return [StoredSession.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - documented API
 
 
-async def owner_of(connection: AsyncConnection, session_id: str, user_id: str | None = None) -> str:
+async def owner_of(connection: Connection, session_id: str, user_id: str | None = None) -> str:
     """Return whose session it is.
 
     Args:

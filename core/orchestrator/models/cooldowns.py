@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import model_name
 from core.orchestrator.errors import ErrorType, LLMProviderError, NextStep
 from core.orchestrator.providers.untrusted import one_line
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.locks import hold
 from core.orchestrator.storage.tables import cooldowns
@@ -176,7 +176,7 @@ class Cooldowns:
             return claimed.rowcount == 1
 
 
-async def forget(connection: AsyncConnection, provider: str, model: str) -> None:
+async def forget(connection: Connection, provider: str, model: str) -> None:
     """Forget a model's failures: it has answered. Part of the transaction that keeps the answer."""
     await connection.execute(_FORGET, {"provider": provider, "model": model})
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Insert, bindparam, func, insert, literal, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.contracts import Contract, InteractionView
 from core.orchestrator.events import InteractionEvent, TextDelta, TextReset, terminal_event_of
 from core.orchestrator.storage.changes import cancel_topic, reply_topic, touch
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import WAKE, reply_events
 
 NUMBERS_LEFT_FREE = 2
@@ -31,7 +31,7 @@ class LoggedEvent(Contract):
     """Its fields, without `interaction_id`; empty for a terminal event: how it ended is read from the store."""
 
 
-async def append(connection: AsyncConnection, *events: InteractionEvent) -> None:
+async def append(connection: Connection, *events: InteractionEvent) -> None:
     """Append events of one interaction; those who wait for them are woken by the commit."""
     if not events:
         return
@@ -46,7 +46,7 @@ def appending_if(condition: ColumnElement[bool]) -> Insert:
 
 
 async def append_if(
-    connection: AsyncConnection, appending: Insert, condition: dict[str, Any], event: InteractionEvent
+    connection: Connection, appending: Insert, condition: dict[str, Any], event: InteractionEvent
 ) -> bool:
     """Append an event if a condition holds, with one statement; return whether it did.
 
@@ -62,7 +62,7 @@ async def append_if(
     return True
 
 
-async def append_end(connection: AsyncConnection, view: InteractionView, *, watched: bool) -> None:
+async def append_end(connection: Connection, view: InteractionView, *, watched: bool) -> None:
     """Append what makes the events add up to the stored reply, if they were logged, and the terminal event."""
     if watched:
         await append(connection, *_missing(view, await shown_text(connection, view.interaction_id)))
@@ -71,21 +71,19 @@ async def append_end(connection: AsyncConnection, view: InteractionView, *, watc
     touch(connection, reply_topic(view.interaction_id))
 
 
-async def append_wake(connection: AsyncConnection, interaction_id: str) -> None:
+async def append_wake(connection: Connection, interaction_id: str) -> None:
     """Wake the call that runs for an interaction, wherever it does: somebody wants it ended."""
     await connection.execute(_APPENDING, _row(interaction_id, WAKE, {}))
     touch(connection, cancel_topic(interaction_id))
 
 
-async def latest_number(connection: AsyncConnection, interaction_id: str) -> int:
+async def latest_number(connection: Connection, interaction_id: str) -> int:
     """Return the number of an interaction's last event; 0 where there is none."""
     query = select(func.max(reply_events.c.sequence)).where(reply_events.c.interaction_id == interaction_id)
     return (await connection.scalar(query)) or 0
 
 
-async def read_events(
-    connection: AsyncConnection, interaction_id: str, after: int, limit: int
-) -> Sequence[LoggedEvent]:
+async def read_events(connection: Connection, interaction_id: str, after: int, limit: int) -> Sequence[LoggedEvent]:
     """Return at most `limit` events of an interaction with a larger number than `after`, in order."""
     rows = await connection.execute(
         select(reply_events.c.sequence, reply_events.c.type, reply_events.c.data)
@@ -100,7 +98,7 @@ async def read_events(
     return [LoggedEvent(sequence_number=row.sequence, type=row.type, data=row.data) for row in rows]
 
 
-async def shown_text(connection: AsyncConnection, interaction_id: str) -> str:
+async def shown_text(connection: Connection, interaction_id: str) -> str:
     """Return what a reader of the log has been shown by now and not been told to forget."""
     rows = await connection.execute(
         select(reply_events.c.type, reply_events.c.data)

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from core.orchestrator.errors import StorageUnavailableError
+from core.orchestrator.storage.connection import Connection
 
 _TOUCHED = "orchestrator_touched"
 
@@ -28,12 +27,12 @@ def cancel_topic(interaction_id: str) -> str:
     return f"cancel:{interaction_id}"
 
 
-def touch(connection: AsyncConnection, topic: str) -> None:
+def touch(connection: Connection, topic: str) -> None:
     """Wake those who wait for a topic as soon as the transaction of `connection` is committed."""
     connection.info.setdefault(_TOUCHED, set()).add(topic)
 
 
-def take_touched(connection: AsyncConnection) -> set[str]:
+def take_touched(connection: Connection) -> set[str]:
     """Return, and forget, what was touched in a transaction."""
     touched: set[str] = connection.info.pop(_TOUCHED, set())
     return touched

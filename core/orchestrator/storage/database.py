@@ -10,13 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import QueuePool, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.storage.changes import Changes, take_touched
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.migrating import Migration, check, upgrade
 from core.orchestrator.storage.postgresql import Postgresql
 from core.orchestrator.storage.sqlite import Sqlite
-from core.orchestrator.storage.sqlite_dialect import leave_loop
 from core.orchestrator.storage.vendor import Vendor
 
 _WAIT = timedelta(seconds=5)
@@ -39,30 +38,33 @@ class Database:
         pool = self._vendor.engine.pool
         return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Yield a connection that sees one consistent state.
+    def read(self, *, takes_long: bool = False) -> AbstractAsyncContextManager[Connection]:
+        """Return a connection that sees one consistent state.
+
+        Args:
+            takes_long: its statements may take long. Nobody else is to wait for them.
 
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        async with self._vendor.reading() as connection:
-            yield connection
+        return self._vendor.reading(takes_long=takes_long)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, *, takes_long: bool = False) -> AsyncIterator[Connection]:
         """Yield a connection whose writes are committed together at the end, or not at all.
 
+        Args:
+            takes_long: its statements may take long. Nobody else is to wait for them, save those who write as well.
+
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        async with self._vendor.writing() as connection:
+        async with self._vendor.writing(takes_long=takes_long) as connection:
             take_touched(connection)  # a connection is used again, also after a transaction that failed
-            async with connection.begin():
-                yield connection
-                if touched := take_touched(connection):
-                    await self._vendor.announce(connection, touched)
-            self.changes.tell(touched)
+            yield connection
+            if touched := take_touched(connection):
+                await self._vendor.announce(connection, touched)
+        self.changes.tell(touched)
 
     def in_line(self, name: str) -> AbstractAsyncContextManager[None]:
         """Let those of this process that are about to write to the same thing come in the order in which they asked.
@@ -124,12 +126,6 @@ class Database:
         """Close every connection."""
         await self.changes.close()
         await self._vendor.close()
-
-
-def takes_long(connection: AsyncConnection) -> None:
-    """Say of an open transaction that its statements may take long, where that makes a difference to others."""
-    if connection.dialect.name == "sqlite":
-        leave_loop(connection)
 
 
 def open_database(where: Path | str, *, connections: int = _CONNECTIONS, wait: timedelta = _WAIT) -> Database:

@@ -26,14 +26,14 @@ a database that did not answer: whoever asked tries again.
 """
 
 from sqlalchemy import ColumnElement, func, literal, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import interactions, sessions
 
 _POSTGRESQL = "postgresql"
 
 
-async def hold(connection: AsyncConnection, *names: str) -> None:
+async def hold(connection: Connection, *names: str) -> None:
     """Return when nobody else holds any of the names; nobody else will until the transaction ends."""
     if connection.dialect.name != _POSTGRESQL:
         return  # the whole database is held
@@ -41,7 +41,7 @@ async def hold(connection: AsyncConnection, *names: str) -> None:
     await connection.execute(select(*locks))
 
 
-async def hold_interactions(connection: AsyncConnection, which: ColumnElement[bool]) -> None:
+async def hold_interactions(connection: Connection, which: ColumnElement[bool]) -> None:
     """Hold the interactions that a condition names, in the one order in which several are held."""
     if connection.dialect.name != _POSTGRESQL:
         return
@@ -49,7 +49,7 @@ async def hold_interactions(connection: AsyncConnection, which: ColumnElement[bo
     await connection.execute(ids.with_for_update(key_share=True))
 
 
-async def hold_session_of(connection: AsyncConnection, interaction_id: str) -> None:
+async def hold_session_of(connection: Connection, interaction_id: str) -> None:
     """Hold the session of a turn; a bare completion has none, and nor has an interaction that does not exist."""
     if connection.dialect.name != _POSTGRESQL:
         return

@@ -20,13 +20,15 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 import asyncpg
-from sqlalchemy import Connection, event, text
+import sqlalchemy
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 from core.orchestrator.storage.changes import Changes
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.locks import hold
 from core.orchestrator.storage.postgresql_follower import CHANNEL, PostgresqlFollower, payloads_of
 from core.orchestrator.storage.postgresql_vacuuming import Vacuuming
@@ -82,15 +84,15 @@ class Postgresql:
         event.listen(self.engine.sync_engine, "commit", _answered)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self, *, takes_long: bool = False) -> AsyncIterator[AsyncConnection]:  # noqa: ARG002
         """Yield a connection that sees one consistent state."""
         async with self._connected("REPEATABLE READ", postgresql_readonly=True) as connection:
             yield connection
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, takes_long: bool = False) -> AsyncIterator[AsyncConnection]:  # noqa: ARG002
         """Yield a connection each of whose statements sees what others have committed by then."""
-        async with self._connected("READ COMMITTED") as connection:
+        async with self._connected("READ COMMITTED") as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
@@ -118,7 +120,7 @@ class Postgresql:
         """Return what listens."""
         return PostgresqlFollower(self._process, self._connect, self._notify, changes, wait_seconds=self._wait)
 
-    async def announce(self, connection: AsyncConnection, topics: Iterable[str]) -> None:
+    async def announce(self, connection: Connection, topics: Iterable[str]) -> None:
         """Notify other processes of the topics with the commit; this one is told without."""
         await connection.execute(_NOTIFY, {"payloads": payloads_of(self._process, topics)})
 
@@ -138,7 +140,7 @@ class Postgresql:
         await self.engine.dispose()
 
     async def _notify(self, payload: str) -> None:
-        async with self.writing() as connection, connection.begin():
+        async with self.writing() as connection:
             await connection.execute(_NOTIFY, {"payloads": [payload]})
 
     async def _connect(self) -> asyncpg.Connection:
@@ -197,7 +199,7 @@ class _Limit:
             driver.terminate()
 
 
-def _answered(connection: Connection, *_: object) -> None:
+def _answered(connection: sqlalchemy.Connection, *_: object) -> None:
     if (limit := connection.get_execution_options().get(_LIMIT)) is not None:
         limit.answered()
 

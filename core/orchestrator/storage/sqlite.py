@@ -9,26 +9,31 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
-from sqlalchemy import URL
+from sqlalchemy import URL, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
 from core.orchestrator.storage.changes import Changes
-from core.orchestrator.storage.sqlite_dialect import NAME, InlineSqliteDialect, take
+from core.orchestrator.storage.connection import Connection
+from core.orchestrator.storage.sqlite_connection import SqliteConnection, open_connection
 from core.orchestrator.storage.sqlite_follower import SqliteFollower
 from core.orchestrator.storage.sqlite_purging import empty_log
 
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.01
+
+PRAGMAS = (
+    "journal_mode=wal",
+    "synchronous=full",  # a reply that was answered survives a power cut
+    "foreign_keys=on",
+    "secure_delete=on",  # what was erased is not left lying in the file
+)
 
 
 class Sqlite:
@@ -46,45 +51,53 @@ class Sqlite:
         _keep_log(path, wait)
         self._path = path
         self._wait = wait
-        self._writers = asyncio.Lock()
-        self.engine = create_async_engine(
-            URL.create(NAME, database=str(path)),  # a path may hold what an address would give a meaning
+        self._writer = asyncio.Semaphore()
+        self._connections = asyncio.Semaphore(connections)
+        self.engine = create_engine(
+            URL.create("sqlite", database=str(path)),  # a path may hold what an address would give a meaning
             hide_parameters=True,  # an error is logged; prompts and messages are not
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=wait.total_seconds(),
+            pool_use_lifo=True,  # the last one has the most in its cache
+            # Its own waiting would be done with our thread; and what takes long runs in another one.
+            connect_args={"timeout": 0, "check_same_thread": False, "isolation_level": None},
         )
-        cast("InlineSqliteDialect", self.engine.dialect).wait_seconds = wait.total_seconds()
+        event.listen(self.engine, "connect", _set_up)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self, *, takes_long: bool = False) -> AsyncIterator[SqliteConnection]:
         """Yield a connection that sees one consistent state."""
-        async with _translated(), self.engine.connect() as connection:
-            take(connection, writes=False)
-            yield connection
+        await _others_first()
+        with _translated():
+            async with self._connected("BEGIN", takes_long=takes_long) as connection:
+                yield connection
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, takes_long: bool = False) -> AsyncIterator[SqliteConnection]:
         """Yield a connection whose transaction has the database for itself: all writers are in one line."""
-        async with _translated(), self._turn_to_write(), self.engine.connect() as connection:
-            take(connection, writes=True)
-            yield connection
+        await _others_first()
+        with _translated():
+            # Behind a locked file the queue would otherwise wait one lock's timeout after the other.
+            async with (
+                self._taken(self._writer, "earlier writes are still waiting"),
+                self._connected("BEGIN IMMEDIATE", takes_long=takes_long) as connection,
+            ):
+                yield connection
+                await connection.commit()
 
     def in_line(self, name: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
         """Do nothing: all writers are in one line."""
         return nullcontext()
 
-    @asynccontextmanager
-    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+    def migrating(self) -> AbstractAsyncContextManager[SqliteConnection]:
         """Yield a connection whose transaction has the database for itself."""
-        async with self.writing() as connection, connection.begin():
-            yield connection
+        return self.writing()
 
     def follower(self, changes: Changes) -> SqliteFollower:
         """Return what looks at the file."""
         return SqliteFollower(self._path, changes.tell, self._wait.total_seconds())
 
-    async def announce(self, connection: AsyncConnection, topics: Iterable[str]) -> None:
+    async def announce(self, connection: Connection, topics: Iterable[str]) -> None:
         """Do nothing: every commit shows in the file."""
 
     async def purge(self, patience: timedelta) -> None:
@@ -102,20 +115,29 @@ class Sqlite:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self.engine.dispose()
+        self.engine.dispose()
 
     @asynccontextmanager
-    async def _turn_to_write(self) -> AsyncIterator[None]:
-        # Behind a locked file the queue would otherwise wait one lock's timeout after the other.
+    async def _connected(self, how: str, *, takes_long: bool) -> AsyncIterator[SqliteConnection]:
+        async with self._taken(self._connections, "every connection is in use"):
+            connection = await open_connection(self.engine, self._wait.total_seconds(), takes_long=takes_long)
+            try:
+                await connection.begin(how)
+                yield connection
+            finally:
+                connection.close()
+
+    @asynccontextmanager
+    async def _taken(self, what: asyncio.Semaphore, why_not: str) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._wait.total_seconds()):
-                await self._writers.acquire()
+            async with asyncio.timeout(self._wait.total_seconds()) if what.locked() else nullcontext():
+                await what.acquire()
         except TimeoutError:
-            raise StorageUnavailableError("the database did not answer: earlier writes are still waiting") from None
+            raise StorageUnavailableError(f"the database did not answer: {why_not}") from None
         try:
             yield
         finally:
-            self._writers.release()
+            what.release()
 
 
 def _check_writable(path: Path) -> None:
@@ -146,15 +168,23 @@ def _keep_log(path: Path, wait: timedelta) -> None:
         return
 
 
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+def _set_up(driver: sqlite3.Connection, _: object) -> None:
+    for pragma in PRAGMAS:
+        driver.execute(f"PRAGMA {pragma}")
+
+
+async def _others_first() -> None:
+    """Let the event loop go on: where nothing waits, whoever reads or writes again and again would never let it."""
+    await asyncio.sleep(0)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
     try:
         yield
     except IntegrityError:
         raise
     except DBAPIError as error:
         raise StorageUnavailableError(f"the database did not answer: {error.orig}") from error
-    except sqlite3.Error as error:  # of a transaction that could not begin
+    except sqlite3.Error as error:  # of a transaction that could not begin, or not be committed
         raise StorageUnavailableError(f"the database did not answer: {error}") from error
-    except PoolTimeoutError as error:
-        raise StorageUnavailableError("the database did not answer: every connection is in use") from error

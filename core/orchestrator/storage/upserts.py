@@ -6,16 +6,17 @@ from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.orchestrator.storage.connection import Connection
 
 
-async def insert_if_absent(connection: AsyncConnection, table: Table, values: dict[str, Any]) -> bool:
+async def insert_if_absent(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
     """Insert a row unless there is one with its primary key; return whether there was none."""
     result = await connection.execute(_inserting_if_absent(connection.dialect.name, table), values)
     return result.rowcount == 1
 
 
-async def put(connection: AsyncConnection, table: Table, values: dict[str, Any]) -> None:
+async def put(connection: Connection, table: Table, values: dict[str, Any]) -> None:
     """Insert a row in place of the one with its primary key, if there is one."""
     await connection.execute(_putting(connection.dialect.name, table, tuple(values)), values)
 

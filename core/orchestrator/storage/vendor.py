@@ -5,9 +5,11 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.orchestrator.storage.changes import Changes, Follower
+from core.orchestrator.storage.connection import Connection
 
 
 class Vendor(Protocol):
@@ -15,24 +17,27 @@ class Vendor(Protocol):
 
     keeps_itself: bool
     """Only processes of one machine use the database, and whichever is started first may change its schema."""
-    engine: AsyncEngine
 
-    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a connection that sees one consistent state."""
+    @property
+    def engine(self) -> Engine | AsyncEngine:
+        """Makes the connections."""
 
-    def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a connection to begin a transaction on, whose writes nobody sees before it is committed."""
+    def reading(self, *, takes_long: bool = False) -> AbstractAsyncContextManager[Connection]:
+        """Open a transaction that sees one consistent state."""
+
+    def writing(self, *, takes_long: bool = False) -> AbstractAsyncContextManager[Connection]:
+        """Open a transaction whose writes nobody sees before it is committed, at the end, unless it failed."""
 
     def in_line(self, name: str) -> AbstractAsyncContextManager[None]:
         """Let those of one process that name the same thing come one after the other."""
 
-    def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a connection in a transaction that may change the schema: alone, and for as long as it takes."""
+    def migrating(self) -> AbstractAsyncContextManager[Connection]:
+        """Open a transaction that may change the schema: alone, and for as long as it takes."""
 
     def follower(self, changes: Changes) -> Follower:
         """Return what tells `changes` of other processes' commits."""
 
-    async def announce(self, connection: AsyncConnection, topics: Iterable[str]) -> None:
+    async def announce(self, connection: Connection, topics: Iterable[str]) -> None:
         """Tell other processes what the transaction touched, as soon as it is committed."""
 
     async def purge(self, patience: timedelta) -> None:

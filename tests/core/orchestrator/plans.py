@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Engine, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 
 Statement = tuple[str, Any]
@@ -22,12 +23,18 @@ def statements(database: Database, *kinds: str) -> Iterator[list[Statement]]:
         if statement.startswith(kinds):
             seen.append((statement, parameters))
 
-    listen = database._vendor.engine.sync_engine, "before_cursor_execute"
+    listen = engine_of(database), "before_cursor_execute"
     event.listen(*listen, note)
     try:
         yield seen
     finally:
         event.remove(*listen, note)
+
+
+def engine_of(database: Database) -> Engine:
+    """Return what its events are listened to on."""
+    engine = database._vendor.engine
+    return engine.sync_engine if isinstance(engine, AsyncEngine) else engine
 
 
 async def steps_of(database: Database, statement: str, parameters: Any = ()) -> list[str]:
@@ -41,7 +48,7 @@ async def steps_of(database: Database, statement: str, parameters: Any = ()) -> 
         return [str(row[0]) for row in plan]
 
 
-async def _avoid(connection: AsyncConnection, *ways: str) -> None:
+async def _avoid(connection: Connection, *ways: str) -> None:
     for way in ways:
         await connection.execute(text(f"SET LOCAL enable_{way} = off"))
 

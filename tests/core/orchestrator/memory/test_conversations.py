@@ -4,13 +4,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.contracts import InteractionStatus, MemoryWindow, Message
 from core.orchestrator.errors import SessionOwnershipError, UnknownResourceError
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations, select_window
+from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions, messages, sessions
 from tests.core.orchestrator.domain import ANY_BUDGET, LATER, NOON, opened, talked
@@ -20,7 +20,7 @@ Line = tuple[int, str, int, bool]
 """Sequence number, role, tokens, and whether it may be remembered."""
 
 
-async def fill(connection: AsyncConnection, session_id: str, lines: Sequence[Line], user_id: str = "ada") -> None:
+async def fill(connection: Connection, session_id: str, lines: Sequence[Line], user_id: str = "ada") -> None:
     """Put a conversation into the tables as it is, whatever turns could have led to it."""
     turns = sorted({(number + 1) // 2 for number, *_ in lines})
     await connection.execute(

@@ -3,9 +3,10 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import func, insert, select
 
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.errors import StorageUnavailableError
@@ -96,16 +97,9 @@ async def test_many_logs_are_trimmed_a_hundred_at_a_time(
         events = [{"interaction_id": one, "sequence": 1, "type": "text.delta", "data": {}} for one in ids]
         await connection.execute(insert(reply_events), events)
     clock.advance(hours=2)
-    writes = 0
-
-    def count(_connection: object) -> None:
-        nonlocal writes
-        writes += 1
-
-    event.listen(database._vendor.engine.sync_engine, "commit", count)
-    await trimmer.trim()
-    event.remove(database._vendor.engine.sync_engine, "commit", count)
-    assert writes == 3
+    with patch.object(database, "write", wraps=database.write) as writing:
+        await trimmer.trim()
+    assert writing.call_count == 3
     async with database.read() as connection:
         assert await connection.scalar(select(func.count()).select_from(reply_events)) == 0
         assert await connection.scalar(select(func.count()).where(interactions.c.watched)) == 0

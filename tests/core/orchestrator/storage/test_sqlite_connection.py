@@ -3,17 +3,17 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
 import pytest
 from sqlalchemy import insert, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.orchestrator.storage.database import Database, open_database, takes_long
+from core.orchestrator.storage.connection import Connection
+from core.orchestrator.storage.database import Database, open_database
+from core.orchestrator.storage.sqlite_connection import SqliteConnection
 from core.orchestrator.storage.tables import sessions
 from tests.core.orchestrator.storage.rows import count_sessions, session_row
 
@@ -24,7 +24,7 @@ LONG = text(
 FOR_EVER = 10**12
 
 
-async def count(connection: AsyncConnection, most: int, begun: asyncio.Event) -> None:
+async def count(connection: Connection, most: int, begun: asyncio.Event) -> None:
     """Run a statement that takes long, and tell when it runs."""
     loop = asyncio.get_running_loop()
 
@@ -32,16 +32,13 @@ async def count(connection: AsyncConnection, most: int, begun: asyncio.Event) ->
         loop.call_soon_threadsafe(begun.set)
         return 1
 
-    takes_long(connection)
-    await add_function(connection, "begun", tell)
+    driver_of(connection).create_function("begun", 0, tell)
     await connection.execute(LONG, {"most": most})
 
 
-async def add_function(connection: AsyncConnection, name: str, function: Callable[[], int]) -> sqlite3.Connection:
-    """Let SQL call a function of ours, and return the connection that does."""
-    driver = cast("sqlite3.Connection", (await connection.get_raw_connection()).driver_connection)
-    driver.create_function(name, 0, function)
-    return driver
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    assert isinstance(connection, SqliteConnection)
+    return connection.driver
 
 
 @pytest.fixture
@@ -56,7 +53,7 @@ async def test_a_statement_that_takes_long_keeps_nobody_else_waiting(database: D
     begun = asyncio.Event()
 
     async def count_long() -> None:
-        async with database.read() as connection:
+        async with database.read(takes_long=True) as connection:
             await count(connection, 1_000_000, begun)
         ended.append("long")
 
@@ -70,7 +67,7 @@ async def test_a_statement_that_takes_long_keeps_nobody_else_waiting(database: D
 
 async def test_a_long_statement_that_nobody_waits_for_any_more_is_broken_off(database: Database) -> None:
     async def count_for_ever(begun: asyncio.Event) -> None:
-        async with database.read() as connection:
+        async with database.read(takes_long=True) as connection:
             await count(connection, FOR_EVER, begun)
 
     for _ in range(3):  # more often than there are connections
@@ -87,7 +84,7 @@ async def test_a_long_write_that_is_cancelled_leaves_no_lock_behind(database: Da
     begun = asyncio.Event()
 
     async def write_for_ever() -> None:
-        async with database.write() as connection:
+        async with database.write(takes_long=True) as connection:
             await connection.execute(insert(sessions).values(session_row("lost")))
             await count(connection, FOR_EVER, begun)
 
@@ -103,13 +100,13 @@ async def test_a_long_write_that_is_cancelled_leaves_no_lock_behind(database: Da
 
 
 async def test_a_connection_is_long_for_one_transaction_alone(database: Database) -> None:
-    async with database.write() as connection:
-        takes_long(connection)
+    async with database.write(takes_long=True) as connection:
         await connection.execute(insert(sessions).values(session_row("s1")))
-        driver = await add_function(connection, "thread", threading.get_ident)
+        driver = driver_of(connection)
+        driver.create_function("thread", 0, threading.get_ident)
         there = await connection.scalar(text("SELECT thread()"))
     async with database.write() as connection:
-        assert (await connection.get_raw_connection()).driver_connection is driver
+        assert driver_of(connection) is driver
         here = await connection.scalar(text("SELECT thread()"))
     assert there != threading.get_ident()
     assert here == threading.get_ident()
@@ -133,3 +130,21 @@ async def test_a_writer_that_waits_for_another_process_lets_others_read(
         other.execute("COMMIT")
         await asyncio.wait_for(writing, 5)
     assert await count_sessions(database) == 1
+
+
+async def test_whoever_reads_and_writes_again_and_again_lets_others_have_their_turn(database: Database) -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    others = asyncio.create_task(take_turns())
+    for ordinal in range(10):
+        async with database.write() as connection:
+            await connection.execute(insert(sessions).values(session_row(str(ordinal))))
+        await count_sessions(database)
+    others.cancel()
+    assert turns >= 10
