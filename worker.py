@@ -77,7 +77,6 @@ def build_worker(application: Application, client: Client, grace: timedelta) -> 
         ),
     )
     caller = ModelCaller(
-        prompts=application.store,
         ledger=application.ledger,
         providers=application.providers,
         events=application.events,

@@ -22,6 +22,7 @@ from core.orchestrator.errors import (
     UnknownResourceError,
     WorkflowServiceUnavailableError,
 )
+from core.orchestrator.events import EVERY_EVENT
 from core.orchestrator.interactions.door import Door
 from core.orchestrator.interactions.following import ReplyFollower
 from core.orchestrator.interactions.opening import Opened, Opening, created_event
@@ -55,6 +56,7 @@ class InteractionService:
         self._door = Door(max(1, application.settings.DATABASE_CONNECTIONS // 2))  # the others are for those who read
         self._follower = follower
         self._waits = waits
+        application.events.subscribe(EVERY_EVENT, waits.tell)
         self._cancelling: set[asyncio.Task[None]] = set()
 
     # --- accepting ---
@@ -152,7 +154,7 @@ class InteractionService:
             StorageUnavailableError: the database did not answer.
         """
         async with self._waits.on(interaction_id) as wait:
-            while (ended := await self._follower.ended(interaction_id)) is None:
+            while (ended := wait.ended or await self._follower.ended(interaction_id)) is None:
                 if self.leaving:
                     raise WorkflowServiceUnavailableError(
                         "this process is stopping; the interaction goes on and can be read by its id",
@@ -177,7 +179,7 @@ class InteractionService:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds), self._waits.on(interaction_id) as wait:
                     while not self.leaving:
-                        if ended := await self._follower.ended(interaction_id):
+                        if ended := wait.ended or await self._follower.ended(interaction_id):
                             return ended
                         await wait.changed()
         await self._settlement.settle_if_gone(interaction_id)

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.waiting import Waits
 from core.orchestrator.errors import OrchestratorError
-from core.orchestrator.events import InteractionEvent
+from core.orchestrator.events import EVENT_TYPES
 from core.orchestrator.interactions.following import ReplyFollower
 from core.orchestrator.replies.log import LoggedEvent
 
@@ -28,7 +28,7 @@ _EVENT = {
     "type": "object",
     "required": ["event", "id", "data"],
     "properties": {
-        "event": {"type": "string", "enum": sorted(event.type for event in InteractionEvent.__subclasses__())},
+        "event": {"type": "string", "enum": sorted(EVENT_TYPES)},
         "id": {"type": "string", "description": "The event's number, increasing within the interaction."},
         "data": {
             "type": "string",

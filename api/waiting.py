@@ -1,6 +1,7 @@
 """Waiting for an interaction: woken by every write to its log, and kept from waiting for ever.
 
-The store tells how an interaction ends, so nobody asks Temporal for that. But a workflow that an operator has ended
+The store tells how an interaction ends, so nobody asks Temporal for that; an end of this process's own making is handed
+on as it was stored. But a workflow that an operator has ended
 writes nothing; so while somebody waits, Temporal is asked now and then whether it still runs. However many
 wait for the same interaction, they share its looks.
 """
@@ -14,7 +15,9 @@ from datetime import timedelta
 from functools import partial
 from time import monotonic
 
+from core.orchestrator.contracts import InteractionView
 from core.orchestrator.errors import OrchestratorError, WorkflowServiceUnavailableError
+from core.orchestrator.events import InteractionEnded, InteractionEvent
 from core.orchestrator.interactions.following import ReplyFollower
 from core.orchestrator.interactions.settlement import Settlement
 from core.orchestrator.storage.changes import Watch
@@ -61,6 +64,8 @@ class Wait:
         self._unheard = 0
         self.due = self._began + rhythm.first
         """When it wants a look."""
+        self.ended: InteractionView | None = None
+        """How the interaction has ended, where that was told: it need not be read."""
 
     @property
     def in_vain(self) -> bool:
@@ -85,6 +90,11 @@ class Wait:
         else:
             pause = self._rhythm.once_more
         self.due = now + pause
+        self.wake()
+
+    def tell(self, ended: InteractionView) -> None:
+        """Tell the waiting one how the interaction has ended."""
+        self.ended = ended
         self.wake()
 
     def wake(self) -> None:
@@ -176,6 +186,13 @@ class Waits:
         """End every wait."""
         self.leaving = True
         self.end_streams()
+
+    def tell(self, event: InteractionEvent) -> None:
+        """Hand on an end that this process brought about, when it is stored; others' ends are read."""
+        lookout = self._lookouts.get(event.interaction_id)
+        if lookout is not None and isinstance(event, InteractionEnded):
+            for wait in lookout.waits:
+                wait.tell(event.response)
 
     def _wake(self) -> None:
         for lookout in self._lookouts.values():

@@ -83,35 +83,37 @@ class TextReset(InteractionEvent):
     attempt: int
 
 
-class InteractionCompleted(InteractionEvent):
+class InteractionEnded(InteractionEvent):
+    """Base of the events that tell how an interaction has ended."""
+
+    response: InteractionView
+
+
+class InteractionCompleted(InteractionEnded):
     """A model's answer is stored."""
 
     type = "interaction.completed"
-    response: InteractionView
 
 
-class InteractionFailed(InteractionEvent):
+class InteractionFailed(InteractionEnded):
     """The interaction ended without a model's answer."""
 
     type = "interaction.failed"
-    response: InteractionView
 
 
-class InteractionIncomplete(InteractionEvent):
+class InteractionIncomplete(InteractionEnded):
     """Only a part of an answer came, and it was kept as the reply."""
 
     type = "interaction.incomplete"
-    response: InteractionView
 
 
-class InteractionCancelled(InteractionEvent):
+class InteractionCancelled(InteractionEnded):
     """The interaction was cancelled."""
 
     type = "interaction.cancelled"
-    response: InteractionView
 
 
-def terminal_event_of(view: InteractionView) -> InteractionEvent:
+def terminal_event_of(view: InteractionView) -> InteractionEnded:
     """Return the event that tells how an interaction has ended."""
     match view.status:
         case InteractionStatus.COMPLETED:
@@ -124,9 +126,10 @@ def terminal_event_of(view: InteractionView) -> InteractionEvent:
             return InteractionFailed(interaction_id=view.interaction_id, response=view)
 
 
-TERMINAL_TYPES = frozenset(
-    event.type for event in (InteractionCompleted, InteractionFailed, InteractionCancelled, InteractionIncomplete)
-)
+TERMINAL_TYPES = frozenset(event.type for event in InteractionEnded.__subclasses__())
+EVENT_TYPES = TERMINAL_TYPES | {
+    event.type for event in InteractionEvent.__subclasses__() if event is not InteractionEnded
+}
 
 Subscriber = Callable[[InteractionEvent], Awaitable[None] | None]
 EVERY_EVENT = "*"
@@ -149,7 +152,7 @@ class EventBus:
         Raises:
             ValueError: no event has that type.
         """
-        known = {EVERY_EVENT} | {event.type for event in InteractionEvent.__subclasses__()}
+        known = EVENT_TYPES | {EVERY_EVENT}
         if event_type not in known:
             raise ValueError(f"no event has the type '{event_type}'; known are {', '.join(sorted(known))}")
         subscription = object()  # a callback may be subscribed more than once

@@ -15,6 +15,7 @@ from core.orchestrator.events import (
     EVERY_EVENT,
     AttemptFailed,
     EventBus,
+    InteractionEnded,
     InteractionEvent,
     InteractionFailed,
     InteractionIncomplete,
@@ -108,9 +109,8 @@ def log_events(bus: EventBus) -> None:
         if not logger.isEnabledFor(level):
             return
         fields = event.model_dump(mode="json", exclude={"response"})
-        response = getattr(event, "response", None)
-        if response is not None:
-            fields |= response.model_dump(
+        if isinstance(event, InteractionEnded):
+            fields |= event.response.model_dump(
                 mode="json", include={"status", "model", "agent", "degraded", "response_time_ms", "error"}
             )
         logger.log(level, event.type, extra=fields)

@@ -119,7 +119,6 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     request = CompletionRequest(interaction_id="one", user_id="ada")
     await store.open_completion(request, Prompt([{"role": "user", "content": "Hi"}], 0.7, None))
     caller = ModelCaller(
-        prompts=store,
         ledger=ledger,
         providers=providers,
         events=EventBus(),

@@ -17,6 +17,7 @@ from core.orchestrator.contracts import (
     MultitaskStrategy,
 )
 from core.orchestrator.errors import SessionBusyError, UnknownResourceError, WorkflowServiceUnavailableError
+from core.orchestrator.events import terminal_event_of
 from core.orchestrator.interactions.opening import IdempotencyKey, Opening
 from core.orchestrator.runs import RunState
 from tests.api.house import DONE, NOW, House
@@ -51,6 +52,22 @@ async def test_a_process_that_stops_tells_its_callers_where_to_look(house: House
         await asyncio.wait_for(waiting, 5)
     assert failure.value.interaction_id == interaction_id
     assert (await asyncio.wait_for(reading, 5)).status is InteractionStatus.QUEUED
+
+
+async def test_whoever_waits_is_handed_an_end_that_is_told_here_and_reads_nothing(house: House) -> None:
+    interaction_id = await house.opened()
+    waits = house.waits()
+    service = house.service(waits=waits)
+    waiting = [
+        asyncio.create_task(service.result(interaction_id)),
+        asyncio.create_task(service.current(interaction_id, 60)),
+    ]
+    while waits.callers < len(waiting):  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+    open_still = await house.application.store.view(interaction_id)
+    end = open_still.model_copy(update={"status": InteractionStatus.COMPLETED, "message": "Hi"})
+    house.application.events.publish(terminal_event_of(end))
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [end, end]
 
 
 # --- looking ---

@@ -19,7 +19,6 @@ from core.orchestrator.calls.identification import Identification
 from core.orchestrator.calls.insisting import finish, insist
 from core.orchestrator.calls.ledger import AttemptLedger, BegunCall
 from core.orchestrator.calls.observing import CallObserver, NobodyLooks
-from core.orchestrator.calls.prompt import Prompts
 from core.orchestrator.calls.provider_errors import as_provider_error
 from core.orchestrator.calls.recording import CallRecorder, RunningCall
 from core.orchestrator.calls.showing import Showing
@@ -59,7 +58,6 @@ class ModelCaller:
     def __init__(
         self,
         *,
-        prompts: Prompts,
         ledger: AttemptLedger,
         providers: Registry[LLMProvider],
         events: EventBus,
@@ -79,7 +77,6 @@ class ModelCaller:
         The id of a call that runs for `identify_after` is written down while it runs. `secrets` are taken out of texts
         that several calls have said together. An answer ends its interaction by `endings`. `observer` looks on.
         """
-        self._prompts = prompts
         self._ledger = ledger
         self._providers = providers
         self._events = events
@@ -110,11 +107,10 @@ class ModelCaller:
             remaining: until the interaction's deadline, at which the call ends itself; None: it has none.
 
         Raises:
-            UnknownResourceError: the interaction has no prompt.
+            UnknownResourceError: the interaction has no prompt, or is gone.
             StorageUnavailableError: the database did not answer.
         """
         limit = TimeLimit(self._call_timeout, remaining)
-        prompt = await self._prompts.prompt(request.interaction_id)
         async with self._cancellations.watch(request.interaction_id) as cancellation:
             continues = request.after_output is AfterOutput.CONTINUE
             begun = await self._ledger.begin(
@@ -131,11 +127,11 @@ class ModelCaller:
             async def identify(generation_id: str) -> None:
                 await self._ledger.identify(request.interaction_id, begun.ordinal, generation_id)
 
-            with self._observer.observe(request, begun, prompt) as observed:
+            with self._observer.observe(request, begun) as observed:
                 async with Identification(identify, self._identify_after) as identification:
                     stop = Stop(cancellation)
                     heard = await self._listen(request, begun, stop)
-                    running = RunningCall(request, begun.ordinal, prompt, heard, limit, identification, stop, observed)
+                    running = RunningCall(request, begun, heard, limit, identification, stop, observed)
                     try:
                         return await self._ask(running, progress, interruption)
                     finally:
@@ -200,16 +196,16 @@ class ModelCaller:
             logger.warning("a newer call has begun; the answer of attempt %d is dropped", running.ordinal)
             return FailedCall(_SUPERSEDED, None)
         self._publish(told)
-        await finish(self._end(running.request, kept.answer))
+        await finish(self._end(running, kept.answer))
         return _answer(running.request, kept.answer, kept.attempts)
 
-    async def _end(self, request: CallModel, answer: FinishedText) -> None:
+    async def _end(self, running: RunningCall, answer: FinishedText) -> None:
         if self._endings is None:
             return
         try:
-            await self._endings.end_answered(request.interaction_id, request.call.place, answer)
+            await self._endings.end_answered(running.begun.interaction, running.call.place, answer)
         except OrchestratorError as error:
-            logger.info("%s is not ended yet; its last step does it: %s", request.interaction_id, error)
+            logger.info("%s is not ended yet; its last step does it: %s", running.interaction_id, error)
 
     async def _failed(self, running: RunningCall, error: LLMProviderError) -> FailedCall:
         request = running.request

@@ -8,13 +8,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from core.orchestrator.replies.log import append_wake
 from core.orchestrator.storage.changes import Watch, cancel_topic
 from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.tables import interactions
+
+_GOES_ON = select(interactions.c.interaction_id).where(
+    interactions.c.interaction_id == bindparam("interaction_id"),
+    interactions.c.cancelling.is_(None),
+    interactions.c.ended_at.is_(None),
+)
 
 
 class Cancelling(StrEnum):
@@ -86,13 +92,9 @@ class CancelWatch:
         Raises:
             StorageUnavailableError: the database did not answer.
         """
-        goes_on = select(interactions.c.interaction_id).where(
-            interactions.c.interaction_id == self._interaction_id,
-            interactions.c.cancelling.is_(None),
-            interactions.c.ended_at.is_(None),
-        )
+        this = {"interaction_id": self._interaction_id}
         while True:
             await self._watch.changed()
             async with self._database.read() as connection:
-                if await connection.scalar(goes_on) is None:
+                if await connection.scalar(_GOES_ON, this) is None:
                     return

@@ -13,9 +13,10 @@ from sqlalchemy import Row, bindparam, exists, func, insert, select, update
 
 from core.orchestrator.calls.attempts import read_attempts
 from core.orchestrator.calls.lost import LOST_CALL, LostCall, close_open_calls, lost_events
+from core.orchestrator.calls.prompt import Prompt, read_prompt
 from core.orchestrator.calls.texts import FinishedText, PartialText, keep_partial, read_finished_text, read_partial
 from core.orchestrator.contracts import Attempt, AttemptStatus, PlannedCall, SkippedCall, Usage
-from core.orchestrator.errors import LLMProviderError
+from core.orchestrator.errors import LLMProviderError, UnknownResourceError
 from core.orchestrator.events import AttemptStarted, InteractionEvent, TextDelta
 from core.orchestrator.models.cooldowns import forget
 from core.orchestrator.providers.base import ChatCompletion
@@ -24,12 +25,13 @@ from core.orchestrator.replies.log import append, append_if, appending_if
 from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.database import Database
 from core.orchestrator.storage.locks import hold_interactions
-from core.orchestrator.storage.tables import attempts, completions, interactions
+from core.orchestrator.storage.tables import attempts, completions, interactions, prompts
 
-_OWNER = (
-    select(interactions)
+_ASKED = (
+    select(interactions, prompts.c.messages, prompts.c.temperature, prompts.c.max_tokens, prompts.c.parameters)
+    .outerjoin(prompts, prompts.c.interaction_id == interactions.c.interaction_id)
     .where(interactions.c.interaction_id == bindparam("interaction_id"))
-    .with_for_update(key_share=True)
+    .with_for_update(of=interactions, key_share=True)
 )
 _BEFORE = select(attempts.c.ordinal, attempts.c.place, attempts.c.status).where(
     attempts.c.interaction_id == bindparam("interaction_id")
@@ -51,6 +53,10 @@ class BegunCall:
 
     ordinal: int
     """Its number in the interaction, from 1."""
+    prompt: Prompt
+    """What is sent."""
+    interaction: Row[Any]
+    """Whose call it is: a row of `interactions`, as it was then."""
     watched: bool = False
     """Its text is logged as it comes: somebody may watch."""
     told: Sequence[InteractionEvent] = ()
@@ -99,23 +105,30 @@ class AttemptLedger:
         Returns:
             The call; the answer where it is kept already, for a worker thought lost may keep it up to this very
             transaction; None where the interaction has ended or is to end: nobody is to be asked.
+
+        Raises:
+            UnknownResourceError: no prompt has been built for that id, or it is gone.
         """
         async with self._database.write() as connection:
             this = {"interaction_id": interaction_id}
-            owner = (await connection.execute(_OWNER, this)).one_or_none()
+            asked = (await connection.execute(_ASKED, this)).one_or_none()
             before = (await connection.execute(_BEFORE, this)).all()
             if any(one.place == call.place and one.status == AttemptStatus.SUCCEEDED for one in before):
                 return await read_finished_text(connection, interaction_id, call.place)
-            if owner is None or owner.ended_at is not None or owner.cancelling is not None:
+            if asked is None:
+                raise UnknownResourceError("interaction", interaction_id)
+            if asked.ended_at is not None or asked.cancelling is not None:
                 return None
+            if asked.messages is None:
+                raise UnknownResourceError("prompt", interaction_id)
             lost: Sequence[LostCall] = ()
             if any(one.status is None for one in before):
-                lost = await close_open_calls(connection, interaction_id, LOST_CALL, watched=owner.watched)
+                lost = await close_open_calls(connection, interaction_id, LOST_CALL, watched=asked.watched)
             ordinal = max((one.ordinal for one in before), default=0) + 1
             common = {
                 "interaction_id": interaction_id,
-                "user_id": owner.user_id,
-                "persona_id": owner.persona_id,
+                "user_id": asked.user_id,
+                "persona_id": asked.persona_id,
                 "day": now.astimezone(UTC).date().isoformat(),
                 "started_at": now,
             }
@@ -125,13 +138,13 @@ class AttemptLedger:
                     continue  # a call that is retried brings them again
                 await connection.execute(_INSERT, {**common, "ordinal": ordinal, **_skipped_columns(one)})
                 ordinal += 1
-            asked = {"place": call.place, "provider": call.provider, "model": call.model, "billable": True}
-            await connection.execute(_INSERT, {**common, "ordinal": ordinal, **asked})
+            made = {"place": call.place, "provider": call.provider, "model": call.model, "billable": True}
+            await connection.execute(_INSERT, {**common, "ordinal": ordinal, **made})
             told = [event for one in lost for event in lost_events(interaction_id, one, continues=continues)]
             told.append(AttemptStarted(interaction_id=interaction_id, attempt=ordinal, model=call.model))
-            if owner.watched:
+            if asked.watched:
                 await append(connection, *told)
-            return BegunCall(ordinal, owner.watched, told, lost)
+            return BegunCall(ordinal, read_prompt(asked), asked, asked.watched, told, lost)
 
     async def identify(self, interaction_id: str, ordinal: int, generation_id: str) -> None:
         """Note under which id the upstream knows a call that is still open: should its worker be lost, this stays."""

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from core.orchestrator.calls.ledger import BegunCall, Timing
-from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.contracts import CallModel
 from core.orchestrator.errors import ErrorType
 from core.orchestrator.providers.base import ChatCompletion
@@ -24,7 +23,7 @@ class ObservedCall(Protocol):
 class CallObserver(Protocol):
     """Looks on at calls."""
 
-    def observe(self, request: CallModel, begun: BegunCall, prompt: Prompt) -> AbstractContextManager[ObservedCall]:
+    def observe(self, request: CallModel, begun: BegunCall) -> AbstractContextManager[ObservedCall]:
         """Return what is around a call, from its beginning to its end."""
 
 
@@ -32,7 +31,7 @@ class NobodyLooks:
     """Nobody looks on."""
 
     @contextmanager
-    def observe(self, _request: CallModel, _begun: BegunCall, _prompt: Prompt) -> Iterator[ObservedCall]:
+    def observe(self, _request: CallModel, _begun: BegunCall) -> Iterator[ObservedCall]:
         """Do nothing."""
         yield self
 

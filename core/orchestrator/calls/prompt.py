@@ -1,7 +1,9 @@
 """What is sent to a model, and how another one is asked to go on with a text that broke off."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
+
+from sqlalchemy import Row
 
 from core.orchestrator.contracts import Message
 
@@ -43,12 +45,6 @@ class Prompt:
         return [*self.messages, {"role": "assistant", "content": text}, {"role": "user", "content": _GO_ON}]
 
 
-class Prompts(Protocol):
-    """Where prompts are kept."""
-
-    async def prompt(self, interaction_id: str) -> Prompt:
-        """Return the prompt of an interaction.
-
-        Raises:
-            UnknownResourceError: none has been built for that id.
-        """
+def read_prompt(row: Row[Any]) -> Prompt:
+    """Return the prompt that a row of `prompts` holds."""
+    return Prompt(row.messages, row.temperature, row.max_tokens, row.parameters or {})

@@ -10,7 +10,7 @@ from core.orchestrator.calls.answers import Heard, Stopwatch
 from core.orchestrator.calls.costs import Estimate, likely_cost
 from core.orchestrator.calls.identification import Identification
 from core.orchestrator.calls.insisting import finish, insist
-from core.orchestrator.calls.ledger import AttemptLedger, KeptAnswer, Timing
+from core.orchestrator.calls.ledger import AttemptLedger, BegunCall, KeptAnswer, Timing
 from core.orchestrator.calls.observing import ObservedCall
 from core.orchestrator.calls.prompt import Prompt
 from core.orchestrator.calls.stopping import Stop
@@ -31,14 +31,23 @@ class RunningCall:
     """A call that has begun."""
 
     request: CallModel
-    ordinal: int
-    prompt: Prompt
+    begun: BegunCall
     heard: Heard
     limit: TimeLimit
     identification: Identification
     stop: Stop
     observed: ObservedCall
     watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def ordinal(self) -> int:
+        """Its number in the interaction, from 1."""
+        return self.begun.ordinal
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the prompt was built as."""
+        return self.begun.prompt
 
     @property
     def interaction_id(self) -> str:

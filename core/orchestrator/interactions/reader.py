@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, func, select
 
 from core.orchestrator.calls.attempts import EndedCall, read_calls, total_usage
-from core.orchestrator.calls.prompt import Prompt
+from core.orchestrator.calls.prompt import Prompt, read_prompt
 from core.orchestrator.contracts import (
     AfterOutput,
     CompletionRequest,
@@ -117,7 +117,7 @@ class InteractionReader:
             row = (await connection.execute(_PROMPT, {"interaction_id": interaction_id})).one_or_none()
         if row is None:
             raise UnknownResourceError("prompt", interaction_id)
-        return Prompt(row.messages, row.temperature, row.max_tokens, row.parameters or {})
+        return read_prompt(row)
 
     async def after_output(self, interaction_id: str) -> AfterOutput:
         """Return what was decided, when the models were planned, to follow a call that breaks after some output."""

@@ -1,6 +1,10 @@
 """The end of an interaction: the reply as the user sees it, or the persona's own words when there is none."""
 
+import asyncio
 import logging
+from typing import Any
+
+from sqlalchemy import Row
 
 from core.orchestrator.agents.base import Agent
 from core.orchestrator.agents.guards import reply_of
@@ -19,6 +23,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, OrchestratorError, UnknownResourceError
 from core.orchestrator.events import EventBus, terminal_event_of
+from core.orchestrator.interactions.reader import read_request
 from core.orchestrator.interactions.store import Ended, Ending, InteractionStore
 from core.orchestrator.personas.library import PersonaLibrary
 from core.orchestrator.registry import Registry
@@ -30,6 +35,7 @@ logger = logging.getLogger(__name__)
 _LOST_ANSWER = InteractionError(
     type=ErrorType.UNAVAILABLE, detail="the answer is no longer in the database: was an older copy restored?"
 )
+_MOMENT_SECONDS = 5
 _NOBODYS_LINE = "I cannot answer right now. Please try again in a moment."
 """Said when even the persona is gone."""
 
@@ -56,32 +62,25 @@ class Results:
         self._events = events
         self._runs = runs
         self._reconciliation = reconciliation
+        self._just_ended: dict[str, InteractionView] = {}
+        """Those whose last step is about to come: mostly here, and then it need not read them."""
 
     async def keep(self, results: StoreResults) -> InteractionView:
         """End an interaction, unless it has ended; tell the subscribers, and the next turn of the session.
 
         Returns:
-            The interaction as the store has it now: the first ending stays.
+            The interaction as the store had it at its end: the first ending stays.
 
         Raises:
             UnknownResourceError: the interaction was never opened, or it was erased; then so is its run.
             StorageUnavailableError: the database did not answer.
         """
-        try:
-            ended = await self._store.ended(results.interaction_id)
-            if ended is None:
-                ended = await self._store.end(results.interaction_id, await self._ending(results))
-        except UnknownResourceError:
-            if await self._store.was_erased(results.interaction_id):
-                # It was erased while its start was under way: the run holds what was said, and is nobody's.
-                await self._runs.delete(workflow_id_of(results.interaction_id))
-            raise
-        await self._tell(ended)
-        await self._reconciliation.begin_if_due(ended.view)
-        return ended.view
+        view = self._just_ended.pop(results.interaction_id, None) or await self._end(results)
+        await self._reconciliation.begin_if_due(view)
+        return view
 
-    async def end_answered(self, interaction_id: str, place: int, answer: FinishedText) -> None:
-        """End an interaction with an answer that is kept, and tell those whom it concerns.
+    async def end_answered(self, interaction: Row[Any], place: int, answer: FinishedText) -> None:
+        """End an interaction, as it was when its call began, with an answer that is kept; tell those whom it concerns.
 
         What it has cost is left to `keep`, which finds the end.
 
@@ -89,9 +88,12 @@ class Results:
             UnknownResourceError: it was erased.
             StorageUnavailableError: the database did not answer.
         """
-        request, agent = await self._store.asked(interaction_id)
         # Agents are other people's code: it runs when the answer is kept, and where it holds no lock.
-        await self._tell(await self._store.end(interaction_id, self._answered(request, place, answer, agent)))
+        ending = self._answered(read_request(interaction), place, answer, interaction.agent)
+        ended = await self._store.end(interaction.interaction_id, ending)
+        await self._tell(ended)
+        self._just_ended[interaction.interaction_id] = ended.view
+        asyncio.get_running_loop().call_later(_MOMENT_SECONDS, self._just_ended.pop, interaction.interaction_id, None)
 
     async def cancel(self, interaction_id: str) -> InteractionView | None:
         """Cancel an interaction as far as the store goes: one that has not begun ends at once, a call is told to stop.
@@ -108,6 +110,19 @@ class Results:
             return None
         await self._tell(ended)
         await self._reconciliation.begin_if_due(ended.view)
+        return ended.view
+
+    async def _end(self, results: StoreResults) -> InteractionView:
+        try:
+            ended = await self._store.ended(results.interaction_id)
+            if ended is None:
+                ended = await self._store.end(results.interaction_id, await self._ending(results))
+        except UnknownResourceError:
+            if await self._store.was_erased(results.interaction_id):
+                # It was erased while its start was under way: the run holds what was said, and is nobody's.
+                await self._runs.delete(workflow_id_of(results.interaction_id))
+            raise
+        await self._tell(ended)
         return ended.view
 
     async def _tell(self, ended: Ended) -> None:

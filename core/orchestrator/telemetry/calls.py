@@ -41,7 +41,7 @@ class CallTelemetry:
         return [(self._running, {})]
 
     @contextmanager
-    def observe(self, request: CallModel, begun: BegunCall, prompt: Prompt) -> Iterator["_Call"]:
+    def observe(self, request: CallModel, begun: BegunCall) -> Iterator["_Call"]:
         """Look on at one call during the block."""
         if begun.ordinal == 1 + len(request.skipped):
             self._counter.waited(request.interaction_id, "call")
@@ -57,7 +57,8 @@ class CallTelemetry:
                 span = None
                 if self._tracer is not None:
                     self._tell_lost(self._tracer, request, begun.lost)
-                    attributes = _of_call(request.interaction_id, provider, model, begun.ordinal) | _of_prompt(prompt)
+                    attributes = _of_call(request.interaction_id, provider, model, begun.ordinal)
+                    attributes |= _of_prompt(begun.prompt)
                     span = self._tracer.start_span(_name(model), kind=SpanKind.CLIENT, attributes=attributes)
                     stack.enter_context(
                         use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)

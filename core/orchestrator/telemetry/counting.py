@@ -13,9 +13,9 @@ from core.orchestrator.clock import Clock, utc_now
 from core.orchestrator.contracts import Attempt, AttemptStatus, InteractionView, Usage
 from core.orchestrator.events import (
     EVERY_EVENT,
-    TERMINAL_TYPES,
     EventBus,
     InteractionCreated,
+    InteractionEnded,
     InteractionEvent,
     InteractionInProgress,
 )
@@ -51,8 +51,8 @@ class InteractionCounter:
             self._metrics.add(names.BEGUN, 1, {names.PERSONA: self._personas.of(event.persona_id)})
         elif isinstance(event, InteractionInProgress):
             self.waited(event.interaction_id, "place")
-        elif event.type in TERMINAL_TYPES:
-            self._ended(event.response)  # type: ignore[attr-defined] # every terminal event has one
+        elif isinstance(event, InteractionEnded):
+            self._ended(event.response)
 
     def waited(self, interaction_id: str, until: str) -> None:
         """Count how long an interaction has waited by now: its id, a UUIDv7, says since when."""

@@ -16,6 +16,8 @@ from core.orchestrator.interactions.opening import Opening
 from core.orchestrator.interactions.store import Ending, InteractionStatus, InteractionStore
 from core.orchestrator.providers.base import CallAccepted, ChatCompletion, LLMProvider
 from core.orchestrator.runs import Runs, RunState
+from core.orchestrator.storage.tables import prompts
+from core.orchestrator.storage.upserts import insert_if_absent
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -175,6 +177,13 @@ class ScriptedProvider(LLMProvider):
         self.released = True
 
 
+async def prompted(ledger: AttemptLedger, interaction_id: str) -> None:
+    """Make a prompt that says nothing, where there is none."""
+    nothing = {"messages": [], "temperature": 0.7, "max_tokens": None, "explanation": {}}
+    async with ledger._database.write() as connection:
+        await insert_if_absent(connection, prompts, {"interaction_id": interaction_id, **nothing})
+
+
 async def begun(
     ledger: AttemptLedger,
     interaction_id: str,
@@ -182,7 +191,8 @@ async def begun(
     now: datetime = NOON,
     skipped: Sequence[SkippedCall] = (),
 ) -> int:
-    """Begin a call and return its ordinal."""
+    """Begin a call and return its ordinal; where there is no prompt, one that says nothing is made."""
+    await prompted(ledger, interaction_id)
     call_begun = await ledger.begin(interaction_id, call, now, skipped)
     assert isinstance(call_begun, BegunCall), call_begun
     return call_begun.ordinal

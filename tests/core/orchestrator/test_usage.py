@@ -136,7 +136,7 @@ async def test_a_free_call_costs_nothing_and_is_known(books: Books) -> None:
 
 
 async def test_running_calls_are_not_counted(books: Books) -> None:
-    await books.ledger.begin(await opened(books.store), CALL, MONDAY)
+    await begun(books.ledger, await opened(books.store), CALL, MONDAY)
     assert (await books.reports.report(GroupBy.USER)).total.calls == 0
 
 

@@ -64,7 +64,6 @@ class Line:
         **fields: Any,
     ) -> ModelAnswer | FailedCall:
         caller = ModelCaller(
-            prompts=self.store,
             ledger=self.ledger,
             providers=self.providers,
             events=self.bus,

@@ -151,7 +151,6 @@ class Stage:
 
     def caller(self) -> ModelCaller:
         return ModelCaller(
-            prompts=self.store,
             ledger=self.ledger,
             providers=self.providers,
             events=self.bus,

@@ -2,8 +2,10 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from sqlalchemy import Row
 
 from core.orchestrator.calls.ledger import AttemptLedger
 from core.orchestrator.calls.texts import FinishedText
@@ -23,8 +25,8 @@ class End:
     kept: list[FinishedText | None] = field(default_factory=list)
     told: int = 0
 
-    async def end_answered(self, interaction_id: str, place: int, answer: FinishedText) -> None:
-        self.kept.append(await self.ledger.finished_text(interaction_id, place))
+    async def end_answered(self, interaction: Row[Any], place: int, answer: FinishedText) -> None:
+        self.kept.append(await self.ledger.finished_text(interaction.interaction_id, place))
         self.begun.set()
         if self.fails_with is not None:
             raise self.fails_with

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -50,11 +50,11 @@ async def test_a_failure_is_recorded_once_the_database_is_back(line: Line) -> No
 
 
 async def test_a_database_that_is_away_before_the_call_leaves_the_model_unasked(line: Line) -> None:
-    class Away(InteractionStore):
-        async def prompt(self, interaction_id: str) -> Any:
+    class Away(FlakyLedger):
+        async def begin(self, *_: Any, **__: Any) -> NoReturn:
             raise StorageUnavailableError("away")
 
-    line.store = Away(line.ledger._database)
+    line.ledger = Away(line.ledger._database)
     with pytest.raises(StorageUnavailableError):
         await line.call()
     assert line.provider.calls == []

@@ -186,7 +186,7 @@ async def test_a_call_that_is_made_again_tells_once_who_was_passed_over(
 
 
 async def test_being_passed_over_is_no_call_to_a_model(ledger: AttemptLedger, interaction_id: str) -> None:
-    await ledger.begin(interaction_id, SECOND, NOON, [COOLING])
+    await begun(ledger, interaction_id, SECOND, skipped=[COOLING])
     assert await ledger.attempts(interaction_id, place=CALL.place) == []
 
 

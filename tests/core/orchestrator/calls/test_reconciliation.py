@@ -272,7 +272,7 @@ async def test_calls_that_cost_nothing_or_have_no_id_are_not_asked_for(office: O
     interaction_id = await opened(office.store)
     await office.broken(interaction_id, "gen-refused", may_be_billed=False)
     await office.broken(interaction_id, None)
-    await office.ledger.begin(interaction_id, CALL, NOON)
+    await begun(office.ledger, interaction_id)
     assert await office.look(interaction_id) == Look(Reconciled(unknown=1), again=False)
     assert office.records.asked == []
 

@@ -211,7 +211,8 @@ async def test_no_step_under_way_brings_an_erased_turn_back(attic: Attic) -> Non
         await attic.store.take_place(interaction_id, 0)
     with pytest.raises(UnknownResourceError):
         await attic.store.save_prompt(interaction_id, PROMPT, {})
-    assert await attic.ledger.begin(interaction_id, CALL, NOON) is None
+    with pytest.raises(UnknownResourceError):
+        await attic.ledger.begin(interaction_id, CALL, NOON)
     assert not await attic.ledger.show(TextDelta(interaction_id=interaction_id, attempt=ordinal, delta=SECRET))
     assert not await attic.ledger.succeed(interaction_id, 0, ordinal, completion(SECRET), QUICK)
     assert not await attic.ledger.fail(interaction_id, ordinal, LLMProviderServiceError(SECRET), QUICK, partial=SECRET)

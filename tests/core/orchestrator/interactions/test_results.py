@@ -19,6 +19,7 @@ from core.orchestrator.contracts import (
 )
 from core.orchestrator.errors import ErrorType, LLMProviderServiceError, UnknownResourceError
 from core.orchestrator.events import EVERY_EVENT, EventBus, InteractionEvent
+from core.orchestrator.interactions.reader import find_row, known
 from core.orchestrator.interactions.results import Results
 from core.orchestrator.interactions.store import InteractionStore
 from core.orchestrator.memory.conversations import Conversations
@@ -40,6 +41,7 @@ from tests.core.orchestrator.domain import (
     opened,
     opened_watched,
 )
+from tests.core.orchestrator.plans import statements
 
 RATE_LIMIT = InteractionError(type=ErrorType.RATE_LIMIT, detail="too many requests")
 CANCELLED = InteractionError(type=ErrorType.CANCELLED, detail="cancelled")
@@ -71,12 +73,15 @@ class Desk:
     runs: FakeRuns = field(default_factory=FakeRuns)
 
     async def keep(self, results: StoreResults) -> InteractionView:
+        return await self.results().keep(results)
+
+    def results(self) -> Results:
         agents: Registry[Agent] = Registry("agent", Agent)  # type: ignore[type-abstract]
         for name, factory in self.agents.items():
             agents.register(name, factory)
         bus = EventBus()
         bus.subscribe(EVERY_EVENT, self.events.append)
-        keeper = Results(
+        return Results(
             store=self.store,
             ledger=self.ledger,
             personas=PersonaLibrary(self.personas),
@@ -85,7 +90,6 @@ class Desk:
             runs=self.runs,
             reconciliation=Reconciliation(self.database, Registry("provider", LLMProvider), self.runs),  # type: ignore[type-abstract]
         )
-        return await keeper.keep(results)
 
     async def turn(self, text: str | None = None, *, agent: str = "conversation", place: int = 0, **fields: str) -> str:
         """Open a turn and let a model answer it with `text`."""
@@ -100,6 +104,14 @@ class Desk:
         ordinal = await begun(self.ledger, interaction_id, call, NOON)
         answer = completion(text, **{"finish_reason": "stop", **fields})
         await self.ledger.succeed(interaction_id, place, ordinal, answer, QUICK)
+
+    async def end_answered(self, results: Results, interaction_id: str) -> None:
+        """End an interaction with its answer, as its call does."""
+        async with self.database.read() as connection:
+            row = known(await find_row(connection, interaction_id), interaction_id)
+        answer = await self.ledger.finished_text(interaction_id, 0)
+        assert answer is not None
+        await results.end_answered(row, 0, answer)
 
     async def part(self, interaction_id: str, text: str) -> None:
         """Let a model say a part of an answer."""
@@ -330,3 +342,18 @@ async def test_a_whole_answer_wins_over_a_part(desk: Desk) -> None:
     await desk.answer(interaction_id, "Once upon a time", place=1)
     view = await desk.keep(StoreResults(interaction_id=interaction_id, answered_place=1))
     assert (view.status, view.message, view.model) == (InteractionStatus.COMPLETED, "Once upon a time", "model/1")
+
+
+# --- ended with the answer ---
+
+
+async def test_the_last_step_need_not_read_what_was_ended_in_its_process_a_moment_ago(desk: Desk) -> None:
+    interaction_id = await desk.turn("Hi")
+    last_step = StoreResults(interaction_id=interaction_id, answered_place=0)
+    results = desk.results()
+    await desk.end_answered(results, interaction_id)
+    with statements(desk.database, "SELECT") as seen:
+        view = await results.keep(last_step)
+    assert seen == []
+    assert view == await desk.store.view(interaction_id)
+    assert await results.keep(last_step) == await desk.keep(last_step) == view  # repeated, and in another worker

@@ -18,12 +18,12 @@ from core.orchestrator.memory.conversations import Conversations, StoredMessage
 from core.orchestrator.storage.database import Database
 from tests.core.orchestrator.domain import (
     ANY_BUDGET,
-    CALL,
     LATER,
     NOON,
     PROMPT,
     SettableClock,
     answered,
+    begun,
     new_id,
     opened,
     request,
@@ -236,7 +236,7 @@ async def test_an_ending_closes_the_calls_that_nobody_closed(store: InteractionS
     late = InteractionError(type=ErrorType.TIMEOUT, detail="too late")
     for ending in (Ending(InteractionStatus.FAILED, error=late), CANCELLED, Ending(InteractionStatus.COMPLETED)):
         interaction_id = await opened(store)
-        await ledger.begin(interaction_id, CALL, NOON)
+        await begun(ledger, interaction_id)
         [attempt] = (await store.end(interaction_id, ending)).view.attempts
         outcomes[ending.status] = (attempt.status, attempt.error_type)
     assert outcomes == {

@@ -143,6 +143,11 @@ def test_a_wait_is_read_from_the_id(counted: Counted, interaction_id: str, waite
     assert counted.value("orchestrator_queue_wait_seconds_sum", until="place") == waited
 
 
+def _begun(ordinal: int) -> BegunCall:
+    nobodys: Any = None
+    return BegunCall(ordinal, Prompt([], 0.7, None), nobodys)
+
+
 @pytest.mark.parametrize(("ordinal", "skipped", "counts"), [(1, 0, 1), (3, 2, 1), (2, 0, None), (4, 2, None)])
 def test_the_wait_for_the_first_call_is_counted_once(
     counted: Counted, ordinal: int, skipped: int, counts: int | None
@@ -150,7 +155,7 @@ def test_the_wait_for_the_first_call_is_counted_once(
     call = PlannedCall(place=0, provider="openrouter", model="our/model")
     over = [SkippedCall(call=call, error_type=ErrorType.UPSTREAM, reason="")] * skipped
     request = CallModel(interaction_id=_id_of(NOW), call=call, skipped=over)
-    with counted.calls.observe(request, BegunCall(ordinal), Prompt([], 0.7, None)) as observed:
+    with counted.calls.observe(request, _begun(ordinal)) as observed:
         assert counted.value("orchestrator_calls_running") == 1
         observed.failed(ErrorType.STALLED, Timing(1500, 20), None)
     assert counted.value("orchestrator_queue_wait_seconds_count", until="call") == counts
@@ -194,7 +199,7 @@ async def test_counting_an_interaction_takes_less_than_a_millisecond() -> None:
     def interaction() -> None:
         counted.bus.publish(InteractionCreated(interaction_id="1", workflow_id="w", persona_id="cherry"))
         counted.bus.publish(InteractionInProgress(interaction_id=_id_of(NOW), models=[]))
-        with counted.calls.observe(request, BegunCall(1), Prompt([], 0.7, None)) as observed:
+        with counted.calls.observe(request, _begun(1)) as observed:
             observed.failed(ErrorType.STALLED, Timing(1500, 20), None)
         counted.bus.publish(terminal_event_of(view))
 
