@@ -159,7 +159,7 @@ class AttemptLedger:
         """
         this = {"of": delta.interaction_id, "number": delta.attempt}
         async with self._database.write() as connection:
-            await hold_interactions(connection, interactions.c.interaction_id == delta.interaction_id)
+            await hold_interactions(connection, [delta.interaction_id])
             return await append_if(connection, _APPEND_IF_OPEN, this, delta)
 
     async def succeed(
@@ -183,7 +183,7 @@ class AttemptLedger:
         usage = (completion.usage or Usage()).model_dump() | {"estimated_cost_usd": estimated_cost_usd}
         answer = FinishedText(ordinal, completion.content, completion.finish_reason, completion.tool_calls)
         async with self._database.write() as connection:
-            await hold_interactions(connection, interactions.c.interaction_id == interaction_id)
+            await hold_interactions(connection, [interaction_id])
             closed = await _write_open(
                 connection,
                 interaction_id,
@@ -223,7 +223,7 @@ class AttemptLedger:
             False when it is closed already, by a newer call or the interaction's end: then nothing was written.
         """
         async with self._database.write() as connection:
-            await hold_interactions(connection, interactions.c.interaction_id == interaction_id)
+            await hold_interactions(connection, [interaction_id])
             closed = await _write_open(
                 connection,
                 interaction_id,

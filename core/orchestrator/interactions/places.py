@@ -105,7 +105,7 @@ async def make_way(connection: Connection, session_id: str, strategy: MultitaskS
 
 async def displace(connection: Connection, turns: Sequence[str], how: Cancelling) -> list[str]:
     """Mark turns to be ended; return those nobody had marked so before."""
-    await hold_interactions(connection, interactions.c.interaction_id.in_(turns))
+    await hold_interactions(connection, turns)
     return [turn for turn in turns if await mark_cancelling(connection, turn, how)]
 
 

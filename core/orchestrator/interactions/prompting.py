@@ -25,7 +25,6 @@ from core.orchestrator.memory.chat_messages import tokens_of, with_answered_call
 from core.orchestrator.memory.conversations import Conversations
 from core.orchestrator.models.planning import ModelPlan, ModelPlanner
 from core.orchestrator.personas.library import PersonaLibrary
-from core.orchestrator.personas.model import PersonaConfig
 from core.orchestrator.registry import Registry
 
 DEFAULT_TEMPERATURE = 0.7
@@ -93,11 +92,12 @@ class PromptBuilder:
         plan = await self._planner.plan(request, persona)
         tokens = sum(map(tokens_of, messages))
         in_progress = _in_progress(request.interaction_id, plan, choice)
+        version = persona.version
         begun = await self._store.save_prompt(
             request.interaction_id,
             prompt,
             {
-                "persona": {"id": persona.id, "name": persona.name, "version": persona.version},
+                "persona": {"id": persona.id, "name": persona.name, "version": version},
                 "agent": {"name": choice.name, "forced": choice.forced, "scores": choice.scores},
                 "memory": _explain_memory(window, history),
                 "instructions": list(context.instructions),
@@ -105,14 +105,14 @@ class PromptBuilder:
                 "plan": _explain_plan(plan),
             },
             persona_name=persona.name,
-            persona_version=persona.version,
+            persona_version=version,
             agent=choice.name,
             told=[in_progress],
         )
         if not begun:
             return PromptPlan(limits=self._limits)
         self._events.publish(in_progress)
-        return self._result(plan, tokens, choice, persona)
+        return self._result(plan, tokens, choice, version)
 
     async def _history(self, request: InteractionRequest, window: MemoryWindow, said: Said | None) -> Sequence[Message]:
         if request.session_id is None:
@@ -136,12 +136,12 @@ class PromptBuilder:
         plan: ModelPlan,
         tokens: int,
         choice: AgentChoice | None = None,
-        persona: PersonaConfig | None = None,
+        persona_version: str | None = None,
     ) -> PromptPlan:
         return PromptPlan(
             prompt_tokens=tokens,
             agent=choice and choice.name,
-            persona_version=persona and persona.version,
+            persona_version=persona_version,
             calls=plan.calls,
             limits=self._limits,
             after_output=plan.after_output,

@@ -91,7 +91,7 @@ class ReplyLogTrimmer:
             found = list(await connection.scalars(query))
         if found:
             async with self._database.write() as connection:
-                await hold_interactions(connection, interactions.c.interaction_id.in_(found))
+                await hold_interactions(connection, found)
                 await connection.execute(
                     delete(reply_events).where(
                         reply_events.c.interaction_id.in_(found), reply_events.c.type.not_in(TERMINAL_TYPES)

@@ -25,12 +25,20 @@ while they waited is checked again. Should a circle come about all the same, Pos
 a database that did not answer: whoever asked tries again.
 """
 
-from sqlalchemy import ColumnElement, func, literal, select
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, func, literal, select
 
 from core.orchestrator.storage.connection import Connection
 from core.orchestrator.storage.tables import interactions, sessions
 
 _POSTGRESQL = "postgresql"
+_INTERACTIONS = (
+    select(interactions.c.interaction_id)
+    .where(interactions.c.interaction_id.in_(bindparam("interaction_ids", expanding=True)))
+    .order_by(interactions.c.interaction_id)
+    .with_for_update(key_share=True)
+)
 
 
 async def hold(connection: Connection, *names: str) -> None:
@@ -41,12 +49,10 @@ async def hold(connection: Connection, *names: str) -> None:
     await connection.execute(select(*locks))
 
 
-async def hold_interactions(connection: Connection, which: ColumnElement[bool]) -> None:
-    """Hold the interactions that a condition names, in the one order in which several are held."""
-    if connection.dialect.name != _POSTGRESQL:
-        return
-    ids = select(interactions.c.interaction_id).where(which).order_by(interactions.c.interaction_id)
-    await connection.execute(ids.with_for_update(key_share=True))
+async def hold_interactions(connection: Connection, interaction_ids: Sequence[str]) -> None:
+    """Hold interactions, in the one order in which several are held."""
+    if connection.dialect.name == _POSTGRESQL:
+        await connection.execute(_INTERACTIONS, {"interaction_ids": interaction_ids})
 
 
 async def hold_session_of(connection: Connection, interaction_id: str) -> None:
