@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import QueuePool, select
+from sqlalchemy import select
 
 from core.orchestrator.storage.changes import Changes, take_touched
 from core.orchestrator.storage.connection import Connection
@@ -35,8 +35,7 @@ class Database:
     @property
     def connections_in_use(self) -> int:
         """How many connections are being used at the moment."""
-        pool = self._vendor.engine.pool
-        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+        return self._vendor.connections_in_use
 
     def read(self, *, takes_long: bool = False) -> AbstractAsyncContextManager[Connection]:
         """Return a connection that sees one consistent state.

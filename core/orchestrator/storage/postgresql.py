@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 import asyncpg
 import sqlalchemy
-from sqlalchemy import event, text
+from sqlalchemy import QueuePool, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -82,6 +82,12 @@ class Postgresql:
         event.listen(self.engine.sync_engine, "checkout", _refuse_if_cut)
         event.listen(self.engine.sync_engine, "after_cursor_execute", _answered)
         event.listen(self.engine.sync_engine, "commit", _answered)
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections are being used at the moment."""
+        pool = self.engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
     @asynccontextmanager
     async def reading(self, *, takes_long: bool = False) -> AsyncIterator[AsyncConnection]:  # noqa: ARG002

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import URL, create_engine, event
+from sqlalchemy import URL, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from core.orchestrator.errors import ConfigurationError, StorageUnavailableError
@@ -53,12 +53,13 @@ class Sqlite:
         self._wait = wait
         self._writer = asyncio.Semaphore()
         self._connections = asyncio.Semaphore(connections)
+        self._idle: list[SqliteConnection] = []
+        self._is_closed = False
+        self.connections_in_use = 0
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)),  # a path may hold what an address would give a meaning
             hide_parameters=True,  # an error is logged; prompts and messages are not
-            pool_size=connections,
-            max_overflow=0,
-            pool_use_lifo=True,  # the last one has the most in its cache
+            poolclass=NullPool,
             # Its own waiting would be done with our thread; and what takes long runs in another one.
             connect_args={"timeout": 0, "check_same_thread": False, "isolation_level": None},
         )
@@ -114,18 +115,37 @@ class Sqlite:
         logger.warning("what was erased may be left in the database's log for a while: %s", reason)
 
     async def close(self) -> None:
-        """Close every connection."""
-        self.engine.dispose()
+        """Close every connection, one that is in use as soon as it is not."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
 
     @asynccontextmanager
     async def _connected(self, how: str, *, takes_long: bool) -> AsyncIterator[SqliteConnection]:
         async with self._taken(self._connections, "every connection is in use"):
-            connection = await open_connection(self.engine, self._wait.total_seconds(), takes_long=takes_long)
+            # Kept as they are: to take one from SQLAlchemy's pool and give it back costs as much as a statement.
+            if self._idle:
+                connection = self._idle.pop()  # the last one has the most in its cache
+            else:
+                connection = await open_connection(self.engine, self._wait.total_seconds())
+            self.connections_in_use += 1
             try:
-                await connection.begin(how)
+                await connection.begin(how, takes_long=takes_long)
                 yield connection
             finally:
-                connection.close()
+                self.connections_in_use -= 1
+                self._give_back(connection)
+
+    def _give_back(self, connection: SqliteConnection) -> None:
+        if self._is_closed:
+            connection.close()
+            return
+        try:
+            connection.end()
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._idle.append(connection)
 
     @asynccontextmanager
     async def _taken(self, what: asyncio.Semaphore, why_not: str) -> AsyncIterator[None]:

@@ -28,15 +28,15 @@ _PRIMARY_CODE = 0xFF
 
 
 class SqliteConnection:
-    """A `Connection` on top of Python's own `sqlite3`."""
+    """A `Connection` on top of Python's own `sqlite3`, for one transaction after the other."""
 
-    def __init__(self, connection: Connection, wait_seconds: float, *, takes_long: bool) -> None:
+    def __init__(self, connection: Connection, wait_seconds: float) -> None:
         """Use `open_connection` to make one."""
         self.driver = cast("sqlite3.Connection", connection.connection.dbapi_connection)
         """Begins and commits: SQLAlchemy, which knows of neither, makes statements and reads rows."""
         self._connection = connection
         self._wait_seconds = wait_seconds
-        self._takes_long = takes_long
+        self._takes_long = False
 
     @property
     def dialect(self) -> Dialect:
@@ -48,16 +48,26 @@ class SqliteConnection:
         """What is noted of the connection."""
         return self._connection.info
 
-    async def begin(self, how: str) -> None:
-        """Begin the transaction: `BEGIN`, or `BEGIN IMMEDIATE` to take the lock that only one writer has."""
+    async def begin(self, how: str, *, takes_long: bool) -> None:
+        """Begin a transaction.
+
+        Args:
+            how: `BEGIN`, or `BEGIN IMMEDIATE` to take the lock that only one writer has.
+            takes_long: its statements may take long.
+        """
+        self._takes_long = takes_long
         await self._run(partial(self.driver.execute, how))
 
     async def commit(self) -> None:
         """Let others see what was written, once it is on the disk."""
         await self._run(self.driver.commit)
 
+    def end(self) -> None:
+        """End the transaction, without what was not committed."""
+        self.driver.rollback()
+
     def close(self) -> None:
-        """Give the connection back, without what was not committed."""
+        """End the transaction, and never begin another one."""
         self._connection.close()
 
     async def execute(
@@ -86,15 +96,9 @@ class SqliteConnection:
         return await _patiently(run, self._wait_seconds, self.driver if self._takes_long else None)
 
 
-async def open_connection(engine: Engine, wait_seconds: float, *, takes_long: bool) -> SqliteConnection:
-    """Take a connection that is free, or make one.
-
-    Args:
-        engine: whose pool has room.
-        wait_seconds: how long to wait for the locks of others.
-        takes_long: the statements of the transaction may take long.
-    """
-    return SqliteConnection(await _patiently(engine.connect, wait_seconds), wait_seconds, takes_long=takes_long)
+async def open_connection(engine: Engine, wait_seconds: float) -> SqliteConnection:
+    """Open a connection that waits so long for the locks of others."""
+    return SqliteConnection(await _patiently(engine.connect, wait_seconds), wait_seconds)
 
 
 async def _patiently(run: Callable[[], T], wait_seconds: float, in_thread_for: sqlite3.Connection | None = None) -> T:

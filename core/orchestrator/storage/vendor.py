@@ -22,6 +22,10 @@ class Vendor(Protocol):
     def engine(self) -> Engine | AsyncEngine:
         """Makes the connections."""
 
+    @property
+    def connections_in_use(self) -> int:
+        """How many of them are being used at the moment."""
+
     def reading(self, *, takes_long: bool = False) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction that sees one consistent state."""
 

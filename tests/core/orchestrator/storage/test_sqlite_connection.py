@@ -148,3 +148,32 @@ async def test_whoever_reads_and_writes_again_and_again_lets_others_have_their_t
         await count_sessions(database)
     others.cancel()
     assert turns >= 10
+
+
+async def test_a_connection_is_used_again_without_what_its_last_transaction_did_not_commit(database: Database) -> None:
+    drivers: list[sqlite3.Connection] = []
+
+    async def write_and_fail() -> None:
+        async with database.write() as connection:
+            drivers.append(driver_of(connection))
+            await connection.execute(insert(sessions).values(session_row("lost")))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await write_and_fail()
+    async with database.write() as connection:
+        assert drivers == [driver_of(connection)]
+        await connection.execute(insert(sessions).values(session_row("s1")))
+        assert database.connections_in_use == 1
+    assert database.connections_in_use == 0
+    assert await count_sessions(database) == 1
+
+
+async def test_a_database_that_is_closed_while_it_is_used_leaves_no_connection_open(database: Database) -> None:
+    async with database.read() as reading, database.write() as writing:
+        drivers = [driver_of(reading), driver_of(writing)]
+        await writing.execute(insert(sessions).values(session_row("s1")))
+        await database.close()
+    for driver in drivers:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            driver.execute("SELECT 1")
