@@ -112,11 +112,11 @@ class AttemptLedger:
         async with self._database.write() as connection:
             this = {"interaction_id": interaction_id}
             asked = (await connection.execute(_ASKED, this)).one_or_none()
+            if asked is None:
+                raise UnknownResourceError("interaction", interaction_id)
             before = (await connection.execute(_BEFORE, this)).all()
             if any(one.place == call.place and one.status == AttemptStatus.SUCCEEDED for one in before):
                 return await read_finished_text(connection, interaction_id, call.place)
-            if asked is None:
-                raise UnknownResourceError("interaction", interaction_id)
             if asked.ended_at is not None or asked.cancelling is not None:
                 return None
             if asked.messages is None:

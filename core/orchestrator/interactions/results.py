@@ -72,7 +72,8 @@ class Results:
             The interaction as the store had it at its end: the first ending stays.
 
         Raises:
-            UnknownResourceError: the interaction was never opened, or it was erased; then so is its run.
+            UnknownResourceError: the interaction was never opened, or it was erased, more than a moment ago; then so is
+                its run.
             StorageUnavailableError: the database did not answer.
         """
         view = self._just_ended.pop(results.interaction_id, None) or await self._end(results)

@@ -118,15 +118,23 @@ async def _patiently(run: Callable[[], T], wait_seconds: float, in_thread_for: s
 
 async def _in_thread(connection: sqlite3.Connection, run: Callable[[], T]) -> T:
     """Run a statement in a thread. Should its task be cancelled, the connection is in use no longer than it has to."""
-    running = asyncio.get_running_loop().run_in_executor(None, run)
+    wanted = True
+
+    def run_if_wanted() -> T | None:
+        return run() if wanted else None
+
+    running = asyncio.get_running_loop().run_in_executor(None, run_if_wanted)
     try:
-        return await asyncio.shield(running)
+        return cast("T", await asyncio.shield(running))
     except asyncio.CancelledError:
-        connection.interrupt()
+        wanted = False
         while not running.done():
+            connection.interrupt()  # which does nothing to a statement that is about to begin
             with suppress(asyncio.CancelledError):
-                await asyncio.wait([running])
-        running.exception()  # that it was interrupted is known
+                await asyncio.wait([running], timeout=_LONGEST_PAUSE_SECONDS)
+        # A statement that is open keeps its snapshot, or the lock; and an interrupted connection refuses all others.
+        if running.exception() is None and isinstance(result := running.result(), CursorResult):
+            result.close()
         raise
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -97,6 +99,49 @@ async def test_a_long_write_that_is_cancelled_leaves_no_lock_behind(database: Da
         await connection.execute(insert(sessions).values(session_row("s1")))
     assert await count_sessions(database) == 1
     assert cancelled.value is not None
+
+
+async def test_a_long_transaction_that_is_cancelled_when_its_statement_has_just_ended_leaves_nothing_behind(
+    database: Database, database_path: Path
+) -> None:
+    async def write(begun: asyncio.Event) -> None:
+        async with database.write(takes_long=True) as connection:
+            await connection.execute(insert(sessions).values(session_row("lost")))
+            await count(connection, 1, begun)
+
+    for _ in range(3):  # more often than there are connections
+        begun = asyncio.Event()
+        writing = asyncio.create_task(write(begun))
+        await begun.wait()
+        time.sleep(0.05)  # noqa: ASYNC251 - the statement ends while the event loop has something else to do
+        writing.cancel()
+        [outcome] = await asyncio.gather(writing, return_exceptions=True)
+        assert isinstance(outcome, asyncio.CancelledError)
+    with closing(sqlite3.connect(database_path, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.rollback()
+    assert await count_sessions(database) == 0
+
+
+async def test_a_long_statement_that_is_cancelled_before_a_thread_is_free_never_begins(database: Database) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    asked, begun, free = asyncio.Event(), asyncio.Event(), threading.Event()
+
+    async def count_for_ever() -> None:
+        async with database.read(takes_long=True) as connection:
+            loop.run_in_executor(None, free.wait)
+            asked.set()
+            await count(connection, FOR_EVER, begun)
+
+    counting = asyncio.create_task(count_for_ever())
+    await asked.wait()
+    counting.cancel()
+    await asyncio.sleep(0)
+    free.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(counting, 5)
+    assert not begun.is_set()
 
 
 async def test_a_connection_is_long_for_one_transaction_alone(database: Database) -> None:
