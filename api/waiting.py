@@ -1,9 +1,8 @@
 """Waiting for an interaction: woken by every write to its log, and kept from waiting for ever.
 
-The store tells how an interaction ends, so nobody asks Temporal for that; an end of this process's own making is handed
-on as it was stored. But a workflow that an operator has ended
-writes nothing; so while somebody waits, Temporal is asked now and then whether it still runs. However many
-wait for the same interaction, they share its looks.
+The store tells how an interaction ends, so nobody asks Temporal for that; an end that came about in this process is
+handed on as it was stored. But a workflow that an operator has ended writes nothing; so while somebody waits, Temporal
+is asked now and then whether it still runs. However many wait for the same interaction, they share its looks.
 """
 
 import asyncio

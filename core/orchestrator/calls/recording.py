@@ -46,7 +46,7 @@ class RunningCall:
 
     @property
     def prompt(self) -> Prompt:
-        """What the prompt was built as."""
+        """What is sent, or what a text is continued with."""
         return self.begun.prompt
 
     @property
