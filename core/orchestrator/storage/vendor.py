@@ -5,9 +5,6 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Protocol
 
-from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from core.orchestrator.storage.changes import Changes, Follower
 from core.orchestrator.storage.connection import Connection
 
@@ -19,12 +16,8 @@ class Vendor(Protocol):
     """Only processes of one machine use the database, and whichever is started first may change its schema."""
 
     @property
-    def engine(self) -> Engine | AsyncEngine:
-        """Makes the connections."""
-
-    @property
     def connections_in_use(self) -> int:
-        """How many of them are being used at the moment."""
+        """How many connections are being used at the moment."""
 
     def reading(self, *, takes_long: bool = False) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction that sees one consistent state."""

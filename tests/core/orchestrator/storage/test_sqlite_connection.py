@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -101,20 +100,30 @@ async def test_a_long_write_that_is_cancelled_leaves_no_lock_behind(database: Da
     assert cancelled.value is not None
 
 
-async def test_a_long_transaction_that_is_cancelled_when_its_statement_has_just_ended_leaves_nothing_behind(
+async def test_a_long_transaction_whose_statement_ends_as_it_is_broken_off_leaves_no_lock_behind(
     database: Database, database_path: Path
 ) -> None:
-    async def write(begun: asyncio.Event) -> None:
+    begun, goes_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def tell_and_wait() -> int:
+        loop.call_soon_threadsafe(begun.set)
+        goes_on.wait(5)
+        return 1  # there is a row now, and what was told to break off never looked
+
+    async def write() -> None:
         async with database.write(takes_long=True) as connection:
             await connection.execute(insert(sessions).values(session_row("lost")))
-            await count(connection, 1, begun)
+            driver_of(connection).create_function("begun", 0, tell_and_wait)
+            await connection.execute(text("SELECT begun()"))
 
     for _ in range(3):  # more often than there are connections
-        begun = asyncio.Event()
-        writing = asyncio.create_task(write(begun))
+        begun.clear()
+        goes_on.clear()
+        writing = asyncio.create_task(write())
         await begun.wait()
-        time.sleep(0.05)  # noqa: ASYNC251 - the statement ends while the event loop has something else to do
         writing.cancel()
+        loop.call_soon(loop.call_soon, goes_on.set)  # when the statement was told
         [outcome] = await asyncio.gather(writing, return_exceptions=True)
         assert isinstance(outcome, asyncio.CancelledError)
     with closing(sqlite3.connect(database_path, timeout=0)) as other:
@@ -123,9 +132,14 @@ async def test_a_long_transaction_that_is_cancelled_when_its_statement_has_just_
     assert await count_sessions(database) == 0
 
 
-async def test_a_long_statement_that_is_cancelled_before_a_thread_is_free_never_begins(database: Database) -> None:
+def test_a_long_statement_that_is_cancelled_before_a_thread_is_free_never_begins(database_path: Path) -> None:
+    asyncio.run(cancel_before_a_thread_is_free(database_path))  # in an event loop of its own: it gets a single thread
+
+
+async def cancel_before_a_thread_is_free(database_path: Path) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(1))
+    database = open_database(database_path)
     asked, begun, free = asyncio.Event(), asyncio.Event(), threading.Event()
 
     async def count_for_ever() -> None:
@@ -142,6 +156,7 @@ async def test_a_long_statement_that_is_cancelled_before_a_thread_is_free_never_
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(counting, 5)
     assert not begun.is_set()
+    await database.close()
 
 
 async def test_a_connection_is_long_for_one_transaction_alone(database: Database) -> None:
