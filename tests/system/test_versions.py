@@ -28,7 +28,17 @@ async def ready(system: System) -> Json:
 async def make_current(system: System, number: str) -> None:
     name = build(system, number)["WORKER_DEPLOYMENT_NAME"]
     arguments = ("set-current-version", "--deployment-name", name, "--build-id", number, "--yes")
-    await temporal_cli(system, "worker", "deployment", *arguments)
+
+    async def made() -> bool:  # a worker is ready a moment before Temporal lists all of its queues
+        try:
+            await temporal_cli(system, "worker", "deployment", *arguments)
+        except AssertionError as refused:
+            if "is missing active task queues" in str(refused):
+                return False
+            raise
+        return True
+
+    await eventually(made)
 
 
 async def built_by(temporal: Client, workflow_id: str) -> set[str]:
