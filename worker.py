@@ -29,7 +29,7 @@ from core.orchestrator.config import Settings, load_settings
 from core.orchestrator.contracts import CallLimits
 from core.orchestrator.errors import ConfigurationError, OrchestratorError, WorkflowServiceUnavailableError
 from core.orchestrator.interactions.prompting import PromptBuilder
-from core.orchestrator.processes import leave, return_memory, spare_what_stays, stop_requested
+from core.orchestrator.processes import leave, run_process, spare_what_stays, stop_requested
 from temporal.client import connect
 from temporal.log_context import LogContext
 from temporal.probes import Probes, probes_answered
@@ -169,7 +169,6 @@ async def run_worker(settings: Settings) -> None:
     Raises:
         OrchestratorError: the worker cannot start.
     """
-    return_memory()
     stop = stop_requested()
     application = await start_application(settings)
     try:
@@ -217,7 +216,7 @@ def main() -> NoReturn:
     """Run the worker of the environment's settings."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
-        asyncio.run(run_worker(load_settings()))
+        run_process(run_worker(load_settings()))
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - logging may not be configured yet
         leave(2)

@@ -12,7 +12,7 @@ from api.server import serve
 from core.orchestrator.access.exposure import check_exposure
 from core.orchestrator.application import start_application
 from core.orchestrator.config import Settings, load_settings
-from core.orchestrator.processes import return_memory, spare_what_stays, stop_requested
+from core.orchestrator.processes import run_process, spare_what_stays, stop_requested
 from embedded.up import up as run_everything
 from temporal.client import connect
 from temporal.telemetry import telemetry
@@ -39,12 +39,12 @@ def up(
     """
     settings = load_settings(API_PORT=port, TEMPORAL_PORT=temporal_port, TEMPORAL_UI_PORT=ui_port, DATA_DIR=data_dir)
     _check_exposure(settings, insecure)
-    asyncio.run(run_everything(settings, Console(), hello=hello))
+    run_process(run_everything(settings, Console(), hello=hello))
 
 
 def worker() -> None:
     """Run one worker against TEMPORAL_ADDRESS until SIGTERM; the same as `python worker.py`."""
-    asyncio.run(run_worker(load_settings()))
+    run_process(run_worker(load_settings()))
 
 
 def api(
@@ -55,7 +55,7 @@ def api(
     """Run one API process against TEMPORAL_ADDRESS until SIGTERM."""
     settings = load_settings(API_HOST=host, API_PORT=port)
     _check_exposure(settings, insecure)
-    asyncio.run(_api(settings))
+    run_process(_api(settings))
 
 
 def _check_exposure(settings: Settings, insecure: bool) -> None:
@@ -65,7 +65,6 @@ def _check_exposure(settings: Settings, insecure: bool) -> None:
 
 
 async def _api(settings: Settings) -> None:
-    return_memory()
     stop = stop_requested()
     application = await start_application(settings)
     try:

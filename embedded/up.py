@@ -12,7 +12,7 @@ from api.server import serve
 from core.orchestrator.access.keys import KeyRing
 from core.orchestrator.application import Application, register_openrouter, start_application
 from core.orchestrator.config import Settings
-from core.orchestrator.processes import return_memory, spare_what_stays, stop_requested
+from core.orchestrator.processes import spare_what_stays, stop_requested
 from embedded.children import Children
 from embedded.first_interaction import make_guest, show_first_interaction
 from embedded.ports import check_port_is_free
@@ -41,7 +41,6 @@ async def up(settings: Settings, console: Console, *, hello: bool) -> None:
         WorkflowServiceUnavailableError: the Temporal at TEMPORAL_ADDRESS does not answer.
     """
     settings = _for_one_machine(settings)
-    return_memory()
     stop = stop_requested()
     children = Children(settings.DATA_DIR)
     for name in children.take_over():

@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, SecretStr
 
-from core.orchestrator.processes import leave, return_memory, stop_requested
+from core.orchestrator.processes import leave, run_process, stop_requested
 from core.orchestrator.providers.openrouter import OpenRouterProvider
 
 HOST = "127.0.0.1"
@@ -158,6 +158,5 @@ def main(name: str, description: str | None, run: Callable[[Options], Coroutine[
     parser.add_argument("--default-flags", action="store_true", help="Temporal's own, rather than the service's")
     parser.add_argument("--local-steps", type=int, default=0, help="of the floor, that do nothing")
     chosen = parser.parse_args()
-    return_memory()
-    asyncio.run(run(Options(**vars(chosen))))
+    run_process(run(Options(**vars(chosen))))
     leave(0)

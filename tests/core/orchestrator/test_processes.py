@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import asyncio
-from core.orchestrator.processes import stop_requested
+from core.orchestrator.processes import run_process, stop_requested
 
 async def main():
     stop = stop_requested()
@@ -16,24 +16,26 @@ async def main():
     print("stopping", flush=True)
     await asyncio.Event().wait()
 
-asyncio.run(main())
+run_process(main())
 """
 
 POOLS = """
 import ctypes, threading
-from core.orchestrator.processes import return_memory
+from core.orchestrator.processes import run_process
 
-return_memory()
 libc, together = ctypes.CDLL(None), threading.Barrier(9)
 
 def take() -> None:
     libc.malloc(64)
     together.wait()
 
-for thread in [threading.Thread(target=take, daemon=True) for _ in range(8)]:
-    thread.start()
-together.wait()
-libc.malloc_stats()
+async def main() -> None:
+    for thread in [threading.Thread(target=take, daemon=True) for _ in range(8)]:
+        thread.start()
+    together.wait()
+    libc.malloc_stats()
+
+run_process(main())
 """
 
 READY = """
