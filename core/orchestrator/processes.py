@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ENDED_BY_USER = 130
+_STANDARD_ERRORS = 2
+"""The highest number of the three files that every process has."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Of glibc's `mallopt`, from its malloc.h."""
 _ARENAS = 2
@@ -28,9 +30,21 @@ def run_process(main: Coroutine[Any, Any, T]) -> T:
 
     Its event loop is uvloop's, with which an interaction takes the process a twentieth less time than with Python's.
     """
+    _open_what_is_closed()
     _return_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
+
+
+def _open_what_is_closed() -> None:
+    """Let standard input, output and errors lead nowhere where they are closed, as some who start services leave them.
+
+    Otherwise the next file that is opened has the number of one of them. The event loop ends the process when it closes
+    such a file, and what is printed would go into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERRORS:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _return_memory() -> None:
@@ -80,6 +94,7 @@ def leave(code: int) -> NoReturn:
     is done ("PyGILState_Release", seen in 7 of 30 runs on a busy machine). By now everything of ours is closed.
     """
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it was closed when the process began
+            stream.flush()
     os._exit(code)

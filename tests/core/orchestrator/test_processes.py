@@ -2,6 +2,7 @@ import platform
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,22 @@ async def main() -> None:
 run_process(main())
 """
 
+CHILD = """
+import asyncio, sys
+from core.orchestrator.processes import leave, run_process
+
+async def main():
+    command = [sys.executable, "-c", "print('a child')"]
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    told, _ = await child.communicate()
+    with open(sys.argv[1], "wb") as file:
+        file.write(told)
+    print("to nobody")
+
+run_process(main())
+leave(3)
+"""
+
 READY = """
 import gc, weakref
 from core.orchestrator.processes import spare_what_stays
@@ -56,6 +73,14 @@ print(any(one is stays for one in gc.get_objects()), lost() is None)
 def test_what_stays_is_not_looked_through_again_and_garbage_does_not_stay() -> None:
     told = subprocess.run([sys.executable, "-c", READY], capture_output=True, text=True, check=True).stdout
     assert told == "False True\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_process_that_is_started_without_standard_files_does_its_work(tmp_path: Path, closed: str) -> None:
+    told = tmp_path / "told"
+    command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-c", CHILD, str(told)]
+    assert subprocess.run(command, timeout=30, check=False).returncode == 3
+    assert told.read_text() == "a child\n"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have one pool")
