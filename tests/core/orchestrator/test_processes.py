@@ -40,10 +40,13 @@ run_process(main())
 """
 
 CHILD = """
-import asyncio, sys
+import asyncio, logging, sys
+from core.orchestrator.logs import configure_logging
 from core.orchestrator.processes import leave, run_process
 
 async def main():
+    configure_logging("info")
+    logging.info("to nobody")
     command = [sys.executable, "-c", "print('a child')"]
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     told, _ = await child.communicate()
