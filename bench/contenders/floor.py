@@ -1,7 +1,7 @@
 """The floor: a workflow with one regular activity, and nothing else. `python -m bench.contenders.floor`.
 
-Less than one workflow task, one activity and one more workflow task no durable reply can cost. The activity wakes the
-caller in the same process, so nobody waits for the run to close.
+Less than one workflow task, one activity and one more workflow task no durable reply can cost whose call Temporal sees
+while it runs. The activity wakes the caller in the same process, so nobody waits for the run to close.
 
 With `--local-steps`, the workflow has local activities besides, which do nothing: two of three before the call, the
 rest after it. What the service takes beyond that is its own.
